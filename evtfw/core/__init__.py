@@ -1,0 +1,1 @@
+"""What an event, a module and a process are; the plan; the scheduler. Knows no other room."""
