@@ -264,9 +264,14 @@ class TriggerResults:
                 return True
         return False
 
+    @property
+    def states(self) -> tuple[str, ...]:
+        """For each path: accepted, rejected or failed."""
+        both = zip(self.accepted, self.failed, strict=True)
+        return tuple("failed" if failed else "accepted" if accepted else "rejected" for accepted, failed in both)
+
     def __repr__(self) -> str:
-        states = ("failed" if f else "accepted" if a else "rejected" for a, f in zip(self.accepted, self.failed, strict=True))
-        return f"TriggerResults({', '.join(f'{n}={s}' for n, s in zip(self.names, states, strict=True))})"
+        return f"TriggerResults({', '.join(f'{n}={s}' for n, s in zip(self.names, self.states, strict=True))})"
 
 
 __all__ = [

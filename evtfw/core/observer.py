@@ -93,9 +93,11 @@ class Observer:
     at the same time, except `tick`, which comes from the main thread. All times are nanoseconds of one monotonic clock.
 
     ``wants_modules`` makes the scheduler stamp every module call; without any such observer, calls are not timed.
+    ``wants_events`` makes it call `event_started` and `event_ended`; observers that only count use `tick` instead.
     """
 
     wants_modules: bool = False
+    wants_events: bool = False
 
     def begin_job(self, job: JobInfo) -> None:
         """Before the first event."""
