@@ -88,9 +88,8 @@ class Module:
                 f"{cls.__name__} defines __init__, but evtfw makes its instances; set members in begin_job(), which "
                 "runs once on each instance"
             )
-        own = {name: value for name, value in vars(cls).items() if isinstance(value, _Declaration)}
-        inherited = {k: v for k, v in cls.declarations.items() if k not in vars(cls)}
-        cls.declarations = {**inherited, **own}
+        members = {name: value for base in reversed(cls.__mro__) for name, value in vars(base).items()}
+        cls.declarations = {name: value for name, value in members.items() if isinstance(value, _Declaration)}
 
     def __init__(self, **settings: Any) -> None:
         self.__dict__.update(settings)
