@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
 import enum
 import functools
@@ -114,6 +115,9 @@ def _record(value: Any, imports: Imports) -> Expression | None:
         arguments = [("", write_value(v, imports)) for v in (value.func, *value.args)]
         keywords = [(f"{k}=", write_value(v, imports)) for k, v in value.keywords.items()]
         return call(imports.name(kind), arguments + keywords)
+    if dataclasses.is_dataclass(value) and not kind.__dataclass_params__.repr:  # its own repr is how users write it
+        with contextlib.suppress(NotWritable):
+            return _by_repr(value, imports)
     if dataclasses.is_dataclass(value):
         names = [f.name for f in dataclasses.fields(value) if f.init]
     elif isinstance(value, BaseModel):

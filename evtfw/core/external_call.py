@@ -70,17 +70,20 @@ class EventCompletion(Completion):
                 return False
             calls.ticket[external] = 0
             calls.reply[external] = reply
-            calls.error[external] = error
-            calls.work[external] = None
+            if error is not None:
+                calls.error[external] = error
             if stream.is_observed:
                 calls.replied_ns[external] = stream.scheduler.clock.now_ns()
             segment = stream.produce_segments[external]
             left = stream.counters[segment] - 1
             stream.counters[segment] = left
-        if left:  # its own acquire, or something else that produce needs, is still running
-            return True
-        stream.scheduler.submit(stream.resumers[segment])
+        if not left:  # else its own acquire, or something else that produce needs, is still running
+            stream.submit(stream.resumers[segment])
         return True
+
+    def __del__(self) -> None:
+        if self._stream.calls.ticket[self._external] == self._ticket:
+            super().__del__()
 
 
 def abandon(stream: Stream, external: int, error: BaseException) -> bool:

@@ -73,7 +73,6 @@ class Feed:
     Args:
         selection: which events are taken.
         submit: runs a stream again that was parked here.
-        single: give out one event at a time (external work hides latency by the number of events in flight).
     """
 
     def __init__(
@@ -81,14 +80,11 @@ class Feed:
         boundaries: Boundaries,
         selection: Selection,
         submit: Callable[[Callable[[], None]], None],
-        *,
-        single: bool,
     ) -> None:
         self.lock = boundaries.lock
         self.boundaries = boundaries
         self.selection = selection
         self.submit = submit
-        self.single = single
         self.counts = FeedCounts()
         self.sections: deque[Section] = deque()
         self.parked: list[Stream] = []
@@ -187,7 +183,7 @@ class Feed:
 
     def _block(self, stream: Stream, last_block_ns: int) -> Block:
         section = self.sections[0]
-        size = 1 if self.single else _block_size(stream.block_size, last_block_ns)
+        size = _block_size(stream.block_size, last_block_ns)
         stream.block_size = size
         rows = section.rows[section.taken : section.taken + size]
         section.taken += len(rows)

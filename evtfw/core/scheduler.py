@@ -14,7 +14,7 @@ from evtfw.core.external_call import abandon, deadline_error
 from evtfw.core.failures import ErrorPolicy, describe_failure
 from evtfw.core.feed import PARKED, Block, Feed, Parked
 from evtfw.core.module import Module
-from evtfw.core.observer import Activity, Failure, Fate
+from evtfw.core.observer import Activity, Failure
 from evtfw.core.resources import ResourceTable
 from evtfw.core.selection import Selection
 from evtfw.core.stream import Stream
@@ -59,6 +59,7 @@ class Scheduler:
         self.observers = observers
         self.policy = ErrorPolicy(options)
         self.bytes_limit = options.max_bytes_in_flight
+        self.checks_products = options.check_products
         self.chains = runtime.chains
         self.spreads = runtime.threads > 1 and any(n.type.releases_gil for n in plan.nodes)
         self.needs = [segment.need for segment in plan.segments]
@@ -69,7 +70,7 @@ class Scheduler:
             len(plan.segments) == 1 and not plan.segments[0].resources and self.chains and self.bytes_limit is None
         )
         self.boundaries = Boundaries(instances.for_job(), plan.lumi_slots, self.transit, self.submit)
-        self.feed = Feed(self.boundaries, selection, self.submit, single=bool(plan.externals))
+        self.feed = Feed(self.boundaries, selection, self.submit)
         self.next_ticket = itertools.count(1).__next__
         self.lock = threading.Lock()
         self.starved: list[Stream] = []
@@ -107,10 +108,6 @@ class Scheduler:
             is_last = not self.active
         if is_last:
             self.runtime.finished()
-
-    def fate_of(self, stream: Stream) -> Fate:
-        """Count the event that ended in the stream."""
-        return self.accounting.end_event(stream)
 
     def events_between_cpu_samples(self, stream: Stream) -> int:
         """After how many events a stream's CPU time is sampled again, so that it costs about a hundredth."""

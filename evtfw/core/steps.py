@@ -107,13 +107,14 @@ def _acquire_step(node: Node, module: ExternalWorkModule, stream: Stream) -> Ste
     scheduler = stream.scheduler
     now_ns, next_ticket = scheduler.clock.now_ns, scheduler.next_ticket
     timeout_ns = int(module.timeout_s * 1e9)
-    tickets, deadlines, submitted = calls.ticket, calls.deadline_ns, calls.submitted_ns
+    tickets, deadlines, submitted, works = calls.ticket, calls.deadline_ns, calls.submitted_ns, calls.work
 
     def run(event: Event) -> None:
         start_ns = now_ns()
         ticket = next_ticket()
         submitted[external] = start_ns
         deadlines[external] = deadline_ns = start_ns + timeout_ns
+        works[external] = None
         tickets[external] = ticket
         acquire(event, EventCompletion(stream, external, ticket, deadline_ns))
 

@@ -14,6 +14,7 @@ from functools import partial
 from time import thread_time_ns
 from typing import TYPE_CHECKING, Any
 
+from evtfw.core.checks import make_checked
 from evtfw.core.event import Absent, Event, make_event
 from evtfw.core.external_call import PendingCalls, abandon, cancelled_error
 from evtfw.core.failures import StreamFailures
@@ -40,6 +41,7 @@ class Stream(StreamFailures):
     def __init__(self, scheduler: Scheduler, instances: Instances, number: int) -> None:
         plan = scheduler.plan
         self.scheduler = scheduler
+        self.submit = scheduler.submit
         self.plan = plan
         self.number = number
         self.lock = threading.Lock()
@@ -69,6 +71,8 @@ class Stream(StreamFailures):
         self._init_failures()
         modules = [instances.serving(n.label, number) if n.label in instances.of else None for n in plan.nodes]
         self.steps: list[Step] = [make_step(n, modules[n.index], self) for n in plan.nodes]
+        if scheduler.checks_products:
+            self.steps = [make_checked(s, n, modules[n.index], self.event, plan) for s, n in zip(self.steps, plan.nodes, strict=True)]
         self.outputs = {n.index: m for n, m in zip(plan.nodes, modules, strict=True) if isinstance(m, OutputModule)}
         self.functions: list[list[Step]] = []
         self.positions: list[list[int]] = []
@@ -262,16 +266,24 @@ class Stream(StreamFailures):
 
     def _end_event(self) -> None:
         """Note the event's fate and empty its slots."""
-        fate = self.scheduler.fate_of(self)
+        if self.is_observed or self.bad_nodes or self.is_abandoned or self.bytes_in_flight:
+            self._end_unusual_event()
+        else:
+            self.bit_counts[self.bits] += 1
         self.ended += 1
-        if self.scheduler.observers.wants_events:
-            self.scheduler.observers.event_ended(self.number, self.event.id, self.scheduler.clock.now_ns(), fate)
         self.bits = 0
-        self.clear_failures()
         self.event[:] = self.absent  # type: ignore[call-overload]
+
+    def _end_unusual_event(self) -> None:
+        """The event had failures, is watched, or its size is counted."""
+        scheduler = self.scheduler
+        fate = scheduler.accounting.end_event(self)
+        if scheduler.observers.wants_events:
+            scheduler.observers.event_ended(self.number, self.event.id, scheduler.clock.now_ns(), fate)
+        self.clear_failures()
         if self.bytes_in_flight:
             self.bytes_in_flight = 0
-            self.scheduler.release_starved()
+            scheduler.release_starved()
 
     # Observed runs
 

@@ -88,6 +88,18 @@ class Model(BaseModel):
     points: list[int] = []
 
 
+def chain(*links):
+    return Chain(links)
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Chain:
+    links: tuple[str, ...]
+
+    def __repr__(self):
+        return f"chain({', '.join(map(repr, self.links))})"
+
+
 class ByRepr:
     def __init__(self, a, *, b=None):
         self.a, self.b = a, b
@@ -287,6 +299,8 @@ def test_values_known_by_their_text():
     assert math.isnan(evaluated(float("nan")))
     assert evaluated(np.dtype("float32")) == np.dtype("float32")
     assert repr(evaluated(ByRepr([1], b=ByRepr((2,))))) == "ByRepr([1], b=ByRepr((2,), b=None))"
+    assert str(write_value(chain("a", "b"), Imports())) == 'chain("a", "b")'
+    assert evaluated(chain("a")) == chain("a")
     made = evaluated(functools.partial(function, x=3))
     assert (made.func, made.keywords) == (function, {"x": 3})
     assert evaluated(ByRepr.make)().a == 0

@@ -1,0 +1,1 @@
+"""Recipes: how each shipped model was made (data, training, quantisation, export)."""
