@@ -101,7 +101,9 @@ def run_module(
     if result.error is not None:
         raise result.error
     recorded = type(recorder).recorded  # type: ignore[attr-defined]
-    outputs: dict[str, list[Any]] = {name: [recorded[i][name] for i in range(len(rows))] for name in recorded.get(0, {})}
+    outputs: dict[str, list[Any]] = {
+        name: [recorded[i][name] for i in range(len(rows))] for name in recorded.get(0, {})
+    }
     return {k: v[0] for k, v in outputs.items()} if events is None else dict(outputs)
 
 

@@ -38,9 +38,7 @@ class Accounting:
         if fate is None:
             if bits & self._plan.written_bit:
                 fate = "written"
-            elif not self._plan.has_outputs and (
-                not self._masks or any(bits & mask == mask for mask in self._masks)
-            ):
+            elif not self._plan.has_outputs and (not self._masks or any(bits & mask == mask for mask in self._masks)):
                 fate = "passed"
             else:
                 fate = "filtered"
@@ -78,6 +76,5 @@ class Accounting:
                 for i, state in enumerate(states):
                     {"accepted": accepted, "rejected": rejected, "failed": failed}[state][i] += count
         return {
-            path.name: PathCount(*counts)
-            for path, *counts in zip(self._paths, accepted, rejected, failed, strict=True)
+            path.name: PathCount(*counts) for path, *counts in zip(self._paths, accepted, rejected, failed, strict=True)
         }

@@ -83,7 +83,10 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser(model: type[Arguments]) -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="CONFIGURATION --", add_help=False, allow_abbrev=False, description=(model.__doc__ or "").partition("\n")[0]
+        prog="CONFIGURATION --",
+        add_help=False,
+        allow_abbrev=False,
+        description=(model.__doc__ or "").partition("\n")[0],
     )
     parser.add_argument("--help", "-h", action="store_true", help="show this help and end")
     for name, field in model.model_fields.items():

@@ -281,7 +281,8 @@ class _ColumnProducts(dict[str, Product]):
 
 
 def _adapter(declared: Parameter[Any]) -> TypeAdapter[Any]:
-    annotated = Annotated[declared.type, Field(**declared.bounds)] if declared.bounds else declared.type  # type: ignore[arg-type]
+    bounds: Any = declared.bounds
+    annotated: Any = Annotated[declared.type, Field(**bounds)] if bounds else declared.type
     try:
         return TypeAdapter(annotated, config=ConfigDict(arbitrary_types_allowed=True))
     except PydanticUserError:  # models and dataclasses have a configuration of their own

@@ -1,8 +1,8 @@
 """Runs and luminosity blocks: their transitions, correct with events of several blocks in flight.
 
-A lumi is opened (its run before it) by the first stream that brings an event of it; other streams that come meanwhile are
-parked. It is closed when the feed has passed it and no stream is in it any more. The lumi's begin transitions of modules
-that serve all streams run in the opening stream's thread, those of stream modules in the thread of each stream.
+A lumi is opened (its run before it) by the first stream that brings an event of it; other streams that come meanwhile
+are parked. It is closed when the feed has passed it and no stream is in it any more. The lumi's begin transitions of
+modules that serve all streams run in the opening stream's thread, those of stream modules in each stream's thread.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Boundaries:
         self,
         modules: Sequence[Module],
         slots: dict[str, list[str]],
-        transit: Callable[[Module, str, Any, int | None], None],
+        transit: Callable[[Module, str, Any, int | None], object],
         submit: Callable[[Callable[[], None]], None],
     ) -> None:
         self.lock = threading.Lock()

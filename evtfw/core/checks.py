@@ -36,8 +36,8 @@ class CheckedEvent:
     def __getitem__(self, token: int) -> Any:
         if token not in self._node.reads and token not in self._puts and token < len(self._plan.slots):
             raise ProductError(
-                f"module '{self._node.label}' reads product '{self._plan.slots[token]}', which it does not declare as an "
-                "Input"
+                f"module '{self._node.label}' reads product '{self._plan.slots[token]}', which it does not "
+                "declare as an Input"
             )
         return self._event[token]
 
@@ -49,8 +49,8 @@ class CheckedEvent:
     def __setitem__(self, token: int, product: Any) -> None:
         if token not in self._puts:
             raise ProductError(
-                f"module '{self._node.label}' puts product '{self._plan.slots[token]}', which it does not declare as an "
-                "Output"
+                f"module '{self._node.label}' puts product '{self._plan.slots[token]}', which it does not "
+                "declare as an Output"
             )
         if self._event[token].__class__ is not Absent:
             raise ProductError(f"module '{self._node.label}' puts its product '{self._puts[token]}' a second time")

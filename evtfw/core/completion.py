@@ -89,7 +89,9 @@ class CallbackCompletion(Completion):
         self._guard = [callback]  # list.pop is atomic: whoever gets the callback ends the completion
         self._work: weakref.ref[Cancellable] | None = None
         self.parent = parent
-        super().__init__(name or (parent.name if parent else ""), deadline_ns or (parent.deadline_ns if parent else None))
+        super().__init__(
+            name or (parent.name if parent else ""), deadline_ns or (parent.deadline_ns if parent else None)
+        )
         if parent is not None:
             parent.on_cancel(self)
 

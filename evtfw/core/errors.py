@@ -137,7 +137,9 @@ def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
     close = difflib.get_close_matches(name, names, n=count, cutoff=0.5)
     if close:
         quoted = [f"'{c}'" for c in close]
-        return "; did you mean " + (" or ".join([", ".join(quoted[:-1]), quoted[-1]]) if quoted[1:] else quoted[0]) + "?"
+        return (
+            "; did you mean " + (" or ".join([", ".join(quoted[:-1]), quoted[-1]]) if quoted[1:] else quoted[0]) + "?"
+        )
     if 0 < len(names) <= 12:
         return "; known: " + ", ".join(sorted(names))
     return ""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar, cast
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
 from evtfw.core.declare import Token
 from evtfw.core.errors import ProductError
 
 if TYPE_CHECKING:
-    from evtfw.core.source import Chunk
+    from evtfw.core.source import Chunk, Column
 
 T = TypeVar("T")
 
@@ -65,8 +66,10 @@ class Absent:
 if TYPE_CHECKING:
 
     class _Slots:
+        def __init__(self, slots: list[Any]) -> None: ...
         def __getitem__(self, token: Token[T]) -> T: ...
-        def __setitem__(self, token: Token[T], product: T) -> None: ...
+        def __setitem__(self, token: Token[T] | slice, product: T | list[Any]) -> None: ...
+        def __iter__(self) -> Iterator[Any]: ...
 
 else:
     _Slots = list
@@ -85,7 +88,7 @@ class Run(ProductHolder):
     """A run and the products put into it."""
 
     def __init__(self, number: int, slots: list[Any]) -> None:
-        super().__init__(slots)  # type: ignore[call-arg]
+        super().__init__(slots)
         self.number = number
 
 
@@ -93,7 +96,7 @@ class LuminosityBlock(ProductHolder):
     """A luminosity block and the products put into it."""
 
     def __init__(self, lumi_id: LumiId, run: Run, slots: list[Any]) -> None:
-        super().__init__(slots)  # type: ignore[call-arg]
+        super().__init__(slots)
         self.id = lumi_id
         self.run = run
 
@@ -105,6 +108,7 @@ class Event(ProductHolder):
         index: number of the event in the order of the input, from 0.
         stream: number of the stream that processes it.
         chunk, row: where its columns are.
+        columns: slot and column of all that is read from the source.
         lumi: its luminosity block; ``event.lumi.run`` is its run.
         has_failures: whether a module failed in this event (policy ``continue``).
     """
@@ -113,6 +117,7 @@ class Event(ProductHolder):
     stream: int
     chunk: Chunk
     row: int
+    columns: list[tuple[Token[Any], Column]]
     lumi: LuminosityBlock
     has_failures: bool
 
@@ -127,7 +132,7 @@ class Event(ProductHolder):
 
 def make_event(slots: list[Any], stream: int) -> Event:
     """Make the event of a stream; ``slots`` is the list of absent products it starts from."""
-    event = cast("Any", Event)(slots)
+    event = Event(slots)
     event.stream = stream
     event.has_failures = False
-    return cast(Event, event)
+    return event

@@ -41,7 +41,8 @@ class ThreadExecutor:
     """A pool that runs no more threads at a time than help.
 
     It starts with a worker per core, at most ``threads``. Further ones are started only when workers are found blocked
-    (busy, but without CPU time) while tasks wait: on an interpreter with a global lock more threads than cores cost time.
+    (busy, but without CPU time) while tasks wait: on an interpreter with a global lock, more threads than cores cost
+    time.
 
     Args:
         threads: workers at most.
@@ -65,7 +66,9 @@ class ThreadExecutor:
             worker.thread.start()
 
     def _add_worker(self) -> _Worker:
-        thread = threading.Thread(target=self._work, args=(len(self.workers),), name=f"evtfw-{len(self.workers)}", daemon=True)
+        thread = threading.Thread(
+            target=self._work, args=(len(self.workers),), name=f"evtfw-{len(self.workers)}", daemon=True
+        )
         worker = _Worker(thread)
         self.workers.append(worker)
         return worker

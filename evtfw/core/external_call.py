@@ -105,8 +105,8 @@ def deadline_error(stream: Stream, external: int, timeout_s: float) -> DeadlineE
     """The error of a request that met its deadline."""
     node = stream.plan.nodes[stream.plan.externals[external]]
     return DeadlineExceeded(
-        f"module '{node.label}': no reply within {timeout_s:g} s in event {stream.event.id}; raise its timeout_s, or give "
-        "the backend a fallback"
+        f"module '{node.label}': no reply within {timeout_s:g} s in event {stream.event.id}; raise its timeout_s, "
+        "or give the backend a fallback"
     )
 
 

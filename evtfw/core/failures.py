@@ -1,8 +1,8 @@
 """What happens to an event when a module fails: the careful way through the plan.
 
-While nothing has failed, segments run as bare loops. From the first failure of an event on, each of its nodes is looked at:
-nodes that need a product of a failed one are skipped (they are *bad* too), the others run. Under the policy ``rethrow``
-the event is abandoned instead: nothing more of it runs, its requests are cancelled, and the job stops.
+While nothing has failed, segments run as bare loops. From the first failure of an event on, each of its nodes is looked
+at: nodes that need a product of a failed one are skipped (they are *bad* too), the others run. Under the policy
+``rethrow`` the event is abandoned instead: nothing more of it runs, its requests are cancelled, and the job stops.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Literal
 
 from evtfw.core.errors import EvtfwError, ModuleError
-from evtfw.core.external_call import abandon
 from evtfw.core.module import TriggerResults
 from evtfw.core.observer import Failure
 from evtfw.core.process import ProcessOptions
@@ -148,14 +147,16 @@ class StreamFailures:
             self.event.has_failures = True
             self.is_abandoned = self.is_abandoned or policy == "rethrow"
         if node.phase == "acquire":  # if the request had ended before acquire raised, its reply was counted already
-            abandon(self, node.external, described)
+            self.abandon_call(node.external, described)
         elif node_index in self.outputs:
             self.outputs[node_index].skip(self.event)
-        self.scheduler.note_failure(
-            Failure(node.label, transition, self.event.id, described, policy), self.number
-        )
+        self.scheduler.note_failure(Failure(node.label, transition, self.event.id, described, policy), self.number)
         if policy == "rethrow":
             self.abandon_calls()
+
+    def abandon_call(self, external: int, error: BaseException) -> None:
+        """End a request in flight with an error."""
+        raise NotImplementedError
 
     def abandon_calls(self) -> None:
         """Give up all requests in flight of this event."""

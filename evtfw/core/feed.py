@@ -1,13 +1,14 @@
 """Where streams get their events: chunks from the source, cut into blocks within one luminosity block.
 
-Flow: source thread → `offer` (selection, cutting at lumi boundaries) → queue of sections → `take` by streams. A stream that
-finds nothing is parked and submitted again when a chunk arrives: no thread waits.
+Flow: source thread → `offer` (selection, cutting at lumi boundaries) → queue of sections → `take` by streams. A stream
+that finds nothing is parked and submitted again when a chunk arrives: no thread waits.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import enum
+import itertools
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -99,10 +100,9 @@ class Feed:
     def read(self, chunks: Iterator[Chunk], on_error: Callable[[BaseException], None]) -> None:
         """Body of the reader thread: offer all chunks, at most `READ_AHEAD_CHUNKS` ahead."""
         try:
-            while not self.is_stopped:
+            self.space.acquire()
+            while not self.is_stopped and self.read_one(chunks):
                 self.space.acquire()
-                if self.is_stopped or not self.read_one(chunks):
-                    break
         except BaseException as error:
             on_error(error)
         finally:
@@ -140,7 +140,7 @@ class Feed:
         runs, lumis = np.asarray(chunk.runs)[index], np.asarray(chunk.lumis)[index]
         cuts = np.flatnonzero((np.diff(runs) != 0) | (np.diff(lumis) != 0)) + 1
         edges = [0, *cuts.tolist(), len(index)]
-        for start, stop in zip(edges, edges[1:], strict=False):
+        for start, stop in itertools.pairwise(edges):
             lumi = self.boundaries.next_lumi(int(runs[start]), int(lumis[start]))
             yield Section(chunk, lumi, rows[start:stop])
 

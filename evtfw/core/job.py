@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from evtfw.core.accounting import PathCount
 from evtfw.core.compile import Compiled, compile_process
-from evtfw.core.errors import EvtfwError, ExitCode, InternalError
+from evtfw.core.errors import EvtfwError, ExitCode, InputError, InternalError
 from evtfw.core.instances import Instances
 from evtfw.core.module import OutputModule
 from evtfw.core.observer import Failure, JobInfo, Observer
@@ -46,7 +46,7 @@ class JobResult:
         events_deselected: events read, but not taken because of --events, --lumi-mask or --skip-events.
         accumulators: sums by module label and name.
         statistics: further measured figures: ``busy_s`` (summed over workers), ``active_threads``, ``cores``,
-            ``gil_bound``, ``source_wait_s``, ``start_s`` (from the call of run to the first event), ``lumis``, ``runs``.
+            ``gil_bound``, ``start_s`` (from the call of run to the first event), ``lumis``, ``runs``.
     """
 
     exit_code: ExitCode
@@ -144,12 +144,12 @@ class Job:
     # Begin and end
 
     def _begin(self) -> list[Any]:
-        """Start reading, open the resources, begin modules and streams; an error aborts the job before its first event."""
+        """Start reading, open the resources, begin modules and streams; an error aborts the job."""
         scheduler, source = self._scheduler, self._compiled.source
         names = [name for _, name in self._compiled.plan.columns]
         selection = self._compiled.selection
         chunks = source.chunks(names, selection.first, selection.count)
-        self._runtime.read(scheduler.feed, iter(chunks), scheduler.abort)
+        self._runtime.read(scheduler.feed, iter(chunks), self._source_failed)
         opened: list[Any] = []
         context = JobContext(self._runtime.clock, self._runtime.threads, self._compiled.streams, self._say)
         try:
@@ -169,11 +169,21 @@ class Job:
                     return opened
         return opened
 
+    def _source_failed(self, error: BaseException) -> None:
+        source = self._compiled.source
+        if not isinstance(error, (EvtfwError, MemoryError)):
+            described = InputError(f"the source ({type(source).__name__}) failed: {type(error).__name__}: {error}")
+            described.__cause__ = error
+            error = described
+        self._scheduler.abort(error)
+
     def _end(self, opened: list[Any]) -> dict[str, dict[str, Any]]:
         scheduler = self._scheduler
         for stream in scheduler.streams:
             for label in self._instances.of:
-                scheduler.transit(self._instances.serving(label, stream.number), "end_stream", stream.number, stream.number)
+                scheduler.transit(
+                    self._instances.serving(label, stream.number), "end_stream", stream.number, stream.number
+                )
         accumulators = self._accumulators()
         modules = list(self._instances.all())
         for module in sorted(modules, key=lambda m: isinstance(m, OutputModule)):  # outputs complete their files last
@@ -228,7 +238,9 @@ class Job:
     def _exit_code(self) -> ExitCode:
         error = self._scheduler.error
         if error is None:
-            return {"SIGINT": ExitCode.INTERRUPTED, "SIGTERM": ExitCode.TERMINATED}.get(self._stopped_by or "", ExitCode.OK)
+            return {"SIGINT": ExitCode.INTERRUPTED, "SIGTERM": ExitCode.TERMINATED}.get(
+                self._stopped_by or "", ExitCode.OK
+            )
         if isinstance(error, MemoryError) or isinstance(error.__cause__, MemoryError):
             return ExitCode.OUT_OF_MEMORY
         return error.exit_code if isinstance(error, EvtfwError) else ExitCode.INTERNAL

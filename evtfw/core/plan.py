@@ -64,7 +64,6 @@ class Segment:
     need: int
     gate: tuple[int, ...] | None
     resources: tuple[str, ...]
-    has_acquire: bool = False
     has_output: bool = False
 
 
@@ -123,9 +122,7 @@ class _Tables:
         for module in modules:
             for product in module.consumed():
                 self.slots.setdefault(product.reference, len(self.slots))
-        self.reads = {
-            m.label: tuple(dict.fromkeys(self.slots[p.reference] for p in m.consumed())) for m in modules
-        }
+        self.reads = {m.label: tuple(dict.fromkeys(self.slots[p.reference] for p in m.consumed())) for m in modules}
 
 
 def make_plan(binder: Binder, schedule: Schedule) -> Plan:
@@ -247,7 +244,7 @@ def _add_segment(plan: Plan, members: list[int]) -> None:
     masks = None if frozenset() in gate else tuple(sorted(plan.mask(term) for term in gate))
     segment = Segment(
         members, [()] * len(members), [], 0, masks, _resources(nodes[0]),
-        has_acquire=any(n.phase == "acquire" for n in nodes), has_output=any(issubclass(n.type, OutputModule) for n in nodes),
+        has_output=any(issubclass(n.type, OutputModule) for n in nodes),
     )  # fmt: skip
     for position, node in enumerate(nodes):
         node.segment, node.position = len(plan.segments), position

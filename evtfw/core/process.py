@@ -27,10 +27,14 @@ class ProcessOptions(BaseModel):
     on_error: Literal["rethrow", "continue"] = Field(
         "rethrow", description="when a module raises: end the job, or skip what depends on it and go on"
     )
-    continue_on: tuple[str, ...] = Field((), description="exception type names for which to continue, whatever on_error")
+    continue_on: tuple[str, ...] = Field(
+        (), description="exception type names for which to continue, whatever on_error"
+    )
     rethrow_on: tuple[str, ...] = Field((), description="exception type names for which to rethrow, whatever on_error")
     max_bytes_in_flight: int | None = Field(
-        None, gt=0, description="start no further event while products of those in flight are larger than this, in bytes"
+        None,
+        gt=0,
+        description="start no further event while products of those in flight are larger than this, in bytes",
     )
     switch_interval_s: float | None = Field(
         0.0005, gt=0, description="interpreter switch interval in seconds; None leaves it as it is"
@@ -140,8 +144,8 @@ class Process:
             self.sequences[label] = item
         else:
             raise ConfigurationError(
-                f"{calling_location()}: process.{label} is a {type(item).__name__}; it must be a module, Path, EndPath, "
-                "Sequence or Task"
+                f"{calling_location()}: process.{label} is a {type(item).__name__}; it must be a module, Path, "
+                "EndPath, Sequence or Task"
             )
         item.label = label
 

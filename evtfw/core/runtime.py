@@ -23,10 +23,13 @@ TICK_S = 0.1
 class Runtime(Protocol):
     """Runs a scheduler's tasks. The scheduler itself knows neither threads nor the real time."""
 
-    clock: Clock
     threads: int
     chains: bool
     """Whether a segment's successors run at once in the same task; otherwise each becomes a task of its own."""
+
+    @property
+    def clock(self) -> Clock:
+        """The job's time."""
 
     def submit(self, task: Task) -> None:
         """Run the task soon."""
@@ -78,7 +81,7 @@ class ThreadedRuntime:
     chains = True
 
     def __init__(self, threads: int, on_idle: Callable[[], None]) -> None:
-        self.clock: Clock = RealClock()
+        self.clock = RealClock()
         self.threads = threads
         self._executor = ThreadExecutor(threads, on_idle, self._crashed)
         self.submit = self._executor.submit

@@ -1,14 +1,15 @@
 """Which modules run, and when they may: paths, gates and reachability.
 
-A module on a path runs if one of its paths reaches it, that is, if all filters before it on that path decided as wanted.
-As a formula this is an *or* of *ands* of decisions: its **gate**. A module on no path runs on demand: its gate is the *or*
-of its consumers' gates.
+A module on a path runs if one of its paths reaches it, that is, if all filters before it on that path decided as
+wanted. As a formula this is an *or* of *ands* of decisions: its **gate**. A module on no path runs on demand: its gate
+is the *or* of its consumers' gates.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import graphlib
+import itertools
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
@@ -96,8 +97,8 @@ def make_schedule(process: Process, binder: Binder) -> Schedule:
     for label, module in binder.modules.items():
         if label not in running and label not in tasked and label != SOURCE:
             binder.problems.append(
-                f"{module.where}: unreachable: on no path, and nothing that runs consumes its products; put it on a Path "
-                "or EndPath, in a Task (which may be unused), or delete it"
+                f"{module.where}: unreachable: on no path, and nothing that runs consumes its products; put it on a "
+                "Path or EndPath, in a Task (which may be unused), or delete it"
             )
     gates = _path_gates(paths)
     order, waits = _order(running, gates, paths, binder)
@@ -116,9 +117,12 @@ def _plan_path(name: str, path: Sequence, binder: Binder) -> PathPlan:
         module = item.module if isinstance(item, Decision) else item
         label = getattr(module, "label", "")
         if label not in binder.modules:
-            what = f"'{label}', which the process no longer has" if label else f"a {type(module).__name__} without a label"
+            what = (
+                f"'{label}', which the process no longer has" if label else f"a {type(module).__name__} without a label"
+            )
             binder.problems.append(
-                f"{path.location}: {name} holds {what}; assign it first: process.LABEL = …{nearest(label, binder.modules)}"
+                f"{path.location}: {name} holds {what}; assign it first: process.LABEL = …"
+                + nearest(label, binder.modules)
             )
             continue
         module = binder.modules[label].description
@@ -190,13 +194,13 @@ def _order(
         except graphlib.CycleError as error:
             cycle = error.args[1]
             if report:
-                binder.problems.append(_describe_cycle(cycle[::-1], waits, binder))
+                binder.problems.append(_describe_cycle(cycle[::-1], binder))
             waits[cycle[1]].discard(cycle[0])
 
 
-def _describe_cycle(cycle: list[str], waits: Mapping[str, set[str]], binder: Binder) -> str:
+def _describe_cycle(cycle: list[str], binder: Binder) -> str:
     links = []
-    for label, needed in zip(cycle, cycle[1:], strict=False):
+    for label, needed in itertools.pairwise(cycle):
         reads = [p.reference for p in binder.modules[label].consumed() if p.label == needed]
         links.append(f"{label} reads {reads[0]}" if reads else f"{label} runs after filter or path module {needed}")
     return f"{binder.modules[cycle[0]].where}: cycle: {', '.join(links)}"

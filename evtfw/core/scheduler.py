@@ -181,7 +181,8 @@ class Scheduler:
 
     def count_refused(self) -> None:
         """A completion was resolved a second time, or too late."""
-        self.refused += 1
+        with self.lock:
+            self.refused += 1
 
     # Time
 

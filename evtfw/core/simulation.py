@@ -1,7 +1,7 @@
 """A runtime without threads: tasks run one at a time in a seeded random order, on a virtual clock.
 
-The same scheduler, streams and modules as in a real job, but each run is repeatable and takes no real time: for tests of
-concurrency, and for simulations of services with many clients.
+The same scheduler, streams and modules as in a real job, but each run is repeatable and takes no real time: for tests
+of concurrency, and for simulations of services with many clients.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class VirtualClock:
         return self._heap[0][0] if self._heap else None
 
     def advance(self, limit_ns: int | None = None) -> bool:
-        """Go on to the next timer and call it, but not beyond ``limit_ns``. False if there was none: time is at the limit."""
+        """Go on to the next timer and call it, but not beyond ``limit_ns``. False if there was none before that."""
         due_ns = self.next_due_ns()
         if due_ns is None or (limit_ns is not None and due_ns > limit_ns):
             self._now_ns = max(self._now_ns, limit_ns or 0)

@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from evtfw.core.runtime import Runtime
@@ -20,10 +20,8 @@ def describe_activity(scheduler: Scheduler, runtime: Runtime) -> str:
     Nothing is noted for this while a job runs: which module a thread is in is read off its stack.
     """
     activity = scheduler.activity()
-    lines = [
-        f"events: {activity.events_started} started, {activity.events_ended} ended; "
-        f"{activity.busy_threads} of {runtime.threads} threads busy"
-    ]
+    head = f"events: {activity.events_started} started, {activity.events_ended} ended"
+    lines = [f"{head}; {activity.busy_threads} of {runtime.threads} threads busy"]
     inside = dict(_threads_by_stream())
     lines += [_describe_stream(stream, scheduler, inside) for stream in scheduler.streams]
     lines += list(_describe_other_threads(inside))
@@ -43,11 +41,11 @@ def _find_stream(frame: FrameType) -> tuple[int, str] | None:
     label = "the scheduler"
     current: FrameType | None = frame
     while current is not None:
-        owner = current.f_locals.get("self")
+        owner: Any = current.f_locals.get("self")
         if current.f_code.co_name in ("produce", "filter", "analyze", "write", "acquire") and hasattr(owner, "label"):
             label = f"module '{owner.label}' ({current.f_code.co_name})"
         if current.f_globals.get("__name__") == "evtfw.core.stream" and hasattr(owner, "number"):
-            return owner.number, label
+            return int(owner.number), label
         current = current.f_back
     return None
 
@@ -58,7 +56,11 @@ def _describe_stream(stream: Stream, scheduler: Scheduler, inside: dict[int, tup
         return f"{head} ended"
     in_event = f" event {stream.event.id}" if stream.block is not None else ""
     names = {t.ident: t.name for t in threading.enumerate()}
-    running = [f"{names.get(i, i)} in {label}, {line}" for i, (number, label, line) in inside.items() if number == stream.number]
+    running = [
+        f"{names.get(i, i)} in {label}, {line}"
+        for i, (number, label, line) in inside.items()
+        if number == stream.number
+    ]
     pending = [
         f"'{scheduler.plan.nodes[scheduler.plan.externals[x]].label}' waits for its reply since "
         f"{(scheduler.clock.now_ns() - stream.calls.submitted_ns[x]) * 1e-9:.3f} s"

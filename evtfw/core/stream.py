@@ -15,6 +15,7 @@ from time import thread_time_ns
 from typing import TYPE_CHECKING, Any
 
 from evtfw.core.checks import make_checked
+from evtfw.core.declare import Token
 from evtfw.core.event import Absent, Event, make_event
 from evtfw.core.external_call import PendingCalls, abandon, cancelled_error
 from evtfw.core.failures import StreamFailures
@@ -72,7 +73,10 @@ class Stream(StreamFailures):
         modules = [instances.serving(n.label, number) if n.label in instances.of else None for n in plan.nodes]
         self.steps: list[Step] = [make_step(n, modules[n.index], self) for n in plan.nodes]
         if scheduler.checks_products:
-            self.steps = [make_checked(s, n, modules[n.index], self.event, plan) for s, n in zip(self.steps, plan.nodes, strict=True)]
+            self.steps = [
+                make_checked(s, n, modules[n.index], self.event, plan)
+                for s, n in zip(self.steps, plan.nodes, strict=True)
+            ]
         self.outputs = {n.index: m for n, m in zip(plan.nodes, modules, strict=True) if isinstance(m, OutputModule)}
         self.functions: list[list[Step]] = []
         self.positions: list[list[int]] = []
@@ -83,7 +87,8 @@ class Stream(StreamFailures):
 
         ``positions`` tells the place in the segment's nodes of each function.
         """
-        gone = [Absent(ref, "was released: no module that declares it as an input runs after this") for ref in self.plan.slots]
+        reason = "was released: no module that declares it as an input runs after this"
+        gone = [Absent(reference, reason) for reference in self.plan.slots]
         for segment in self.plan.segments:
             functions: list[Step] = []
             positions: list[int] = []
@@ -119,7 +124,8 @@ class Stream(StreamFailures):
                     self._retire()
                     return
                 self._start_block(block)
-            if self.lumi is not self.block.lumi and not scheduler.boundaries.enter(self, self.block.lumi):
+            lumi = self.block.lumi  # type: ignore[union-attr]
+            if self.lumi is not lumi and not scheduler.boundaries.enter(self, lumi):
                 return
             if scheduler.is_simple:
                 self._run_simple_block()
@@ -135,7 +141,7 @@ class Stream(StreamFailures):
         if event.__dict__.get("chunk") is not block.chunk:
             event.chunk = block.chunk
             columns = block.chunk.columns
-            event.columns = [(slot, columns[name]) for slot, name in self.plan.columns]
+            event.columns = [(Token(slot), columns[name]) for slot, name in self.plan.columns]
 
     def _run_simple_block(self) -> None:
         """Run all events of the block through the only segment, as bare as can be."""
@@ -262,7 +268,7 @@ class Stream(StreamFailures):
         return any(bits & mask == mask for mask in gate)
 
     def _measure_bytes(self) -> None:
-        self.bytes_in_flight = sum(_size_bytes(product) for product in self.event)  # type: ignore[attr-defined]
+        self.bytes_in_flight = sum(_size_bytes(product) for product in self.event)
 
     def _end_event(self) -> None:
         """Note the event's fate and empty its slots."""
@@ -272,7 +278,7 @@ class Stream(StreamFailures):
             self.bit_counts[self.bits] += 1
         self.ended += 1
         self.bits = 0
-        self.event[:] = self.absent  # type: ignore[call-overload]
+        self.event[:] = self.absent
 
     def _end_unusual_event(self) -> None:
         """The event had failures, is watched, or its size is counted."""
@@ -332,6 +338,10 @@ class Stream(StreamFailures):
             stamps.append(clock())
             self.recover(index, function, error)
         self.scheduler.observers.cpu_sampled(self.number, index, stamps, cpu)
+
+    def abandon_call(self, external: int, error: BaseException) -> None:
+        """End a request in flight with an error."""
+        abandon(self, external, error)
 
     def abandon_calls(self) -> None:
         """Give up all requests in flight of this event."""

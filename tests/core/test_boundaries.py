@@ -15,8 +15,8 @@ from evtfw import (
     Analyzer,
     EndPath,
     Event,
-    ExternalWorkModule,
     ExitCode,
+    ExternalWorkModule,
     Input,
     Job,
     LuminosityBlock,
@@ -144,7 +144,9 @@ def test_events_lie_within_their_transitions(seed: int, events: int, per_lumi: i
     assert not events or (first_and_last[0], first_and_last[-1]) == ("begin_run", "end_run")
 
 
-@pytest.mark.parametrize("transition", ["begin_job", "begin_stream", "begin_run", "begin_lumi", "end_lumi", "end_run", "end_job"])
+@pytest.mark.parametrize(
+    "transition", ["begin_job", "begin_stream", "begin_run", "begin_lumi", "end_lumi", "end_run", "end_job"]
+)
 @pytest.mark.parametrize("concurrency", ["stream", "shared"])
 def test_error_in_a_transition_ends_the_job_and_names_it(transition: str, concurrency: str) -> None:
     def fail(self: Any, *_: Any) -> None:

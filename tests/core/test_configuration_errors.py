@@ -233,7 +233,7 @@ def test_keep_rules() -> None:
 
 def test_same_object_under_two_labels() -> None:
     made = process()
-    with pytest.raises(ConfigurationError, match="same object as process.jets"):
+    with pytest.raises(ConfigurationError, match=r"same object as process\.jets"):
         made.more = made.jets
 
 
@@ -244,6 +244,8 @@ def test_init_is_refused_with_advice() -> None:
 
 def test_stream_module_cannot_put_into_a_lumi() -> None:
     made = process()
-    made.bad = type("Bad", (Producer,), {"o": Output[int]("count", scope="lumi"), "produce": lambda self, event: None})()
+    made.bad = type(
+        "Bad", (Producer,), {"o": Output[int]("count", scope="lumi"), "produce": lambda self, event: None}
+    )()
     made.path = Path(made.reader, made.bad)
     assert "belongs to the lumi, but the module has one instance per stream" in one(made)

@@ -25,7 +25,13 @@ class Work(ExternalWorkModule):
 
 
 def run(
-    acquire: Acquire, *, events: int = 3, on_error: str = "continue", timeout_s: float = 1.0, streams: int = 1, also: Any = None
+    acquire: Acquire,
+    *,
+    events: int = 3,
+    on_error: str = "continue",
+    timeout_s: float = 1.0,
+    streams: int = 1,
+    also: Any = None,
 ) -> tuple[JobResult, SimulatedRuntime]:
     runtime = SimulatedRuntime(0)
     process = Process("EXTERNAL")

@@ -44,7 +44,18 @@ def test_reading_what_was_not_put_names_the_product_and_both_modules() -> None:
 
 @pytest.mark.parametrize(
     "use",
-    [len, list, bool, float, np.asarray, lambda x: x.pt, lambda x: x[0], lambda x: x + 1, lambda x: 1 - x, lambda x: x > 0],
+    [
+        len,
+        list,
+        bool,
+        float,
+        np.asarray,
+        lambda x: x.pt,
+        lambda x: x[0],
+        lambda x: x + 1,
+        lambda x: 1 - x,
+        lambda x: x > 0,
+    ],
 )
 def test_an_absent_product_cannot_be_taken_for_a_value(use: Any) -> None:
     with pytest.raises(ProductError, match="jets:pt"):
@@ -82,7 +93,9 @@ def test_arrays_are_frozen_once_put() -> None:
     def change(self: Any, event: Event) -> None:
         event[self.i][0] = 1
 
-    result = run(make(put, o=Output[np.ndarray]("zeros")), make(change, i=Input[np.ndarray]("in", default="a")), check=True)
+    result = run(
+        make(put, o=Output[np.ndarray]("zeros")), make(change, i=Input[np.ndarray]("in", default="a")), check=True
+    )
     assert "read-only" in str(result.error)
 
 
@@ -113,12 +126,14 @@ def test_products_are_released_after_their_last_reader() -> None:
         releases_gil = True
 
         def analyze(self, event: Event) -> None:
-            seen.append(list(event)[0])  # type: ignore[call-overload]
+            seen.append(next(iter(event)))
 
     process = Process("RELEASE")
     process.source = ListSource.of([{}])
     process.big = Big()
-    process.last = make(lambda self, event: event.__setitem__(self.o, 1.0), i=Input[Any]("in", default="big"), o=Output[float]("x"))
+    process.last = make(
+        lambda self, event: event.__setitem__(self.o, 1.0), i=Input[Any]("in", default="big"), o=Output[float]("x")
+    )
     process.look = Look()
     process.path = Path(process.big, process.last)
     process.end = EndPath(process.look)
