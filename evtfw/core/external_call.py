@@ -19,10 +19,11 @@ class PendingCalls:
     earlier event is told from the current one.
     """
 
-    __slots__ = ("deadline_ns", "error", "replied_ns", "reply", "submitted_ns", "ticket", "work")
+    __slots__ = ("deadline_ns", "error", "last_ticket", "replied_ns", "reply", "submitted_ns", "ticket", "work")
 
     def __init__(self, count: int) -> None:
         self.ticket = [0] * count
+        self.last_ticket = [0] * count
         self.reply: list[Any] = [None] * count
         self.error: list[BaseException | None] = [None] * count
         self.deadline_ns = [0] * count

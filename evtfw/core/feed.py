@@ -27,6 +27,8 @@ READ_AHEAD_CHUNKS = 2
 TARGET_BLOCK_NS = 200_000
 """A stream takes as many events at once as last about this long: few locks for short events, balance for long ones."""
 MAX_BLOCK = 512
+RUN_AHEAD_EVENTS = 20_000
+"""How far the newest event may be ahead of the oldest in flight: outputs keep what waits for its turn in memory."""
 
 
 class Parked(enum.Enum):
@@ -74,6 +76,7 @@ class Feed:
     Args:
         selection: which events are taken.
         submit: runs a stream again that was parked here.
+        oldest_index: number of the oldest event in flight.
     """
 
     def __init__(
@@ -81,11 +84,14 @@ class Feed:
         boundaries: Boundaries,
         selection: Selection,
         submit: Callable[[Callable[[], None]], None],
+        oldest_index: Callable[[], int | None],
     ) -> None:
         self.lock = boundaries.lock
         self.boundaries = boundaries
         self.selection = selection
         self.submit = submit
+        self.oldest_index = oldest_index
+        self.horizon = RUN_AHEAD_EVENTS
         self.counts = FeedCounts()
         self.sections: deque[Section] = deque()
         self.parked: list[Stream] = []
@@ -176,10 +182,23 @@ class Feed:
             if self.is_stopped or (self.is_complete and not self.sections):
                 self.boundaries.pass_all()
                 return None
-            if not self.sections:
+            if not self.sections or self._is_far_ahead():
                 self.parked.append(stream)
                 return PARKED
             return self._block(stream, last_block_ns)
+
+    def _is_far_ahead(self) -> bool:
+        """Whether no event may be given out before the oldest in flight ends (its stream will then come here)."""
+        if self.counts.taken < self.horizon:
+            return False
+        oldest = self.oldest_index()
+        self.horizon = (self.counts.taken if oldest is None else oldest) + RUN_AHEAD_EVENTS
+        if self.counts.taken >= self.horizon:
+            return True
+        parked, self.parked = self.parked, []
+        for stream in parked:
+            self.submit(stream.run)
+        return False
 
     def _block(self, stream: Stream, last_block_ns: int) -> Block:
         section = self.sections[0]

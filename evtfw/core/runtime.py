@@ -110,7 +110,7 @@ class ThreadedRuntime:
             self.submit(stream.run)
         self._executor.start()
         while not self._finished.wait(TICK_S):
-            scheduler.expire()
+            scheduler.look()
             self._executor.adjust()
             self._watch.look(self.busy_threads)
             scheduler.observers.tick(scheduler.activity())

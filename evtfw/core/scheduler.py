@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -28,9 +27,9 @@ if TYPE_CHECKING:
 
 FAILURES_KEPT = 100
 CPU_SAMPLING_SHARE = 0.01
-"""Share of the time that may go into reading threads' CPU clocks."""
-CPU_CLOCK_NS = 1200
-"""Cost of reading a thread's CPU clock twice."""
+"""Share of the time that may go into sampling threads' CPU clocks."""
+CPU_SAMPLE_NS = 10_000
+"""Cost of sampling one node: reading the thread's CPU clock twice (1.2 µs), and what observers do with it."""
 
 
 class Scheduler:
@@ -70,11 +69,11 @@ class Scheduler:
             len(plan.segments) == 1 and not plan.segments[0].resources and self.chains and self.bytes_limit is None
         )
         self.boundaries = Boundaries(instances.for_job(), plan.lumi_slots, self.transit, self.submit)
-        self.feed = Feed(self.boundaries, selection, self.submit)
-        self.next_ticket = itertools.count(1).__next__
+        self.feed = Feed(self.boundaries, selection, self.submit, self.oldest_index)
         self.lock = threading.Lock()
         self.starved: list[Stream] = []
         self.is_aborting = False
+        self.is_stopping = False
         self.error: BaseException | None = None
         self.failures: list[Failure] = []
         self.failures_count = 0
@@ -94,6 +93,10 @@ class Scheduler:
                     return PARKED
         return self.feed.take(stream, last_block_ns)
 
+    def oldest_index(self) -> int | None:
+        """Number of the oldest event in flight."""
+        return min((s.event.index for s in self.streams if s.block is not None), default=None)
+
     def release_starved(self) -> None:
         """An event ended: streams that waited for memory try again."""
         with self.lock:
@@ -112,7 +115,7 @@ class Scheduler:
     def events_between_cpu_samples(self, stream: Stream) -> int:
         """After how many events a stream's CPU time is sampled again, so that it costs about a hundredth."""
         event_ns = (self.clock.now_ns() - self.start_ns) / max(1, stream.ended)
-        return 1 + int(CPU_CLOCK_NS * len(self.plan.nodes) / (CPU_SAMPLING_SHARE * max(event_ns, 1.0)))
+        return 1 + int(CPU_SAMPLE_NS * len(self.plan.nodes) / (CPU_SAMPLING_SHARE * max(event_ns, 1.0)))
 
     # Serialised resources
 
@@ -175,9 +178,11 @@ class Scheduler:
         self.release_starved()
 
     def stop(self) -> None:
-        """End the job early, on request: no further events; those in flight are finished."""
-        self.feed.stop()
-        self.release_starved()
+        """End the job early, on request: no further events; those in flight are finished.
+
+        Takes no lock, so that a signal handler may call it: `look` does the work.
+        """
+        self.is_stopping = True
 
     def count_refused(self) -> None:
         """A completion was resolved a second time, or too late."""
@@ -196,8 +201,11 @@ class Scheduler:
         ]
         return min(due, default=None)
 
-    def expire(self) -> None:
-        """Fail the requests whose deadline has passed."""
+    def look(self) -> None:
+        """To be called now and then: obey a request to stop, and fail requests whose deadline has passed."""
+        if self.is_stopping and not self.feed.is_stopped:
+            self.feed.stop()
+            self.release_starved()
         now_ns = self.clock.now_ns()
         for stream in self.streams:
             calls = stream.calls

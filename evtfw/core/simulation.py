@@ -125,6 +125,8 @@ class SimulatedRuntime:
         for stream in scheduler.streams:
             self.submit(stream.run)
         while not self._is_finished:
+            if scheduler.is_stopping:
+                scheduler.look()
             if self._tasks:
                 self._run_one()
             elif not self._pass_time(scheduler):
@@ -147,7 +149,7 @@ class SimulatedRuntime:
         if self.clock.next_due_ns() is None and deadline_ns is None:
             return False
         if not self.clock.advance(deadline_ns):
-            scheduler.expire()
+            scheduler.look()
         return True
 
     def finished(self) -> None:

@@ -105,13 +105,14 @@ def _results_step(stream: Stream) -> Step:
 def _acquire_step(node: Node, module: ExternalWorkModule, stream: Stream) -> Step:
     acquire, external, calls = module.acquire, node.external, stream.calls
     scheduler = stream.scheduler
-    now_ns, next_ticket = scheduler.clock.now_ns, scheduler.next_ticket
+    now_ns = scheduler.clock.now_ns
     timeout_ns = int(module.timeout_s * 1e9)
-    tickets, deadlines, submitted, works = calls.ticket, calls.deadline_ns, calls.submitted_ns, calls.work
+    tickets, last_tickets, works = calls.ticket, calls.last_ticket, calls.work
+    deadlines, submitted = calls.deadline_ns, calls.submitted_ns
 
     def run(event: Event) -> None:
         start_ns = now_ns()
-        ticket = next_ticket()
+        last_tickets[external] = ticket = last_tickets[external] + 1
         submitted[external] = start_ns
         deadlines[external] = deadline_ns = start_ns + timeout_ns
         works[external] = None

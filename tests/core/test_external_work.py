@@ -149,3 +149,16 @@ def test_error_in_acquire(stage: str) -> None:
 
 def test_cancelled_is_an_external_error() -> None:
     assert Cancelled.exit_code == DeadlineExceeded.exit_code
+
+
+def test_an_event_that_hangs_bounds_how_far_others_run_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evtfw.core.feed.RUN_AHEAD_EVENTS", 50)
+    ahead = []
+
+    def acquire(self: Any, event: Event, done: Completion) -> None:
+        ahead.append((self.clock.now_ns(), event.index))
+        self.clock.call_later(0.9 if event.index == 0 else 1e-3, lambda: done.resolve(0))
+
+    result, _ = run(acquire, events=300, streams=4)
+    assert result.fates["passed"] == 300
+    assert max(index for time_ns, index in ahead if time_ns < 0.9e9) in range(45, 51)
