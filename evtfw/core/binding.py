@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Annotated, Any, cast
 
 from pydantic import ConfigDict, Field, PydanticUserError, TypeAdapter, ValidationError
@@ -136,7 +136,7 @@ class Binder:
                 )
 
     def _make_resource(self, module: BoundModule, declared: Parameter[Any], value: Any) -> None:
-        key = (declared.type, value if isinstance(value, str) else id(value))
+        key = (declared.type, value if isinstance(value, Hashable) else id(value))
         try:
             if key not in self.resources:
                 self.resources[key] = declared.type.from_configuration(value)

@@ -1,0 +1,149 @@
+"""A model in an ONNX file: found, checked against its card, loaded by onnxruntime."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+import evtfw.data
+from evtfw.core.errors import ConfigurationError, ExternalError, nearest
+from evtfw.external.contract import ModelDescription, Tensors, TensorSpec
+
+_DTYPES: Final = {
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+    "tensor(float16)": "float16",
+    "tensor(bool)": "bool",
+    "tensor(string)": "object",
+    **{f"tensor({sign}int{bits})": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """How onnxruntime runs a model.
+
+    Args:
+        intra_op_threads: threads within one call.
+        use_arena: keep memory from call to call; off, it is given back to the system's allocator, which was measured to
+            cost nothing and keeps memory flat over requests of all sizes.
+    """
+
+    intra_op_threads: int = 1
+    use_arena: bool = False
+
+
+class OnnxModel:
+    """A loaded model; `run` may be called from several threads at the same time and releases the interpreter lock.
+
+    Args:
+        path: the ONNX file; a card beside it (same name, ``.json``) with a ``sha256`` is checked.
+        settings: for onnxruntime.
+        is_batched: whether axis 0 may be taken as a batch of independent rows, if the model leaves it free everywhere.
+
+    Raises:
+        ConfigurationError: there is no such file.
+        ExternalError: the file is damaged, or not the one that its card describes.
+    """
+
+    def __init__(self, path: Path, settings: SessionSettings, *, is_batched: bool = True) -> None:
+        checksum = _checksum(path)
+        card = _card(path)
+        if card.get("sha256", checksum) != checksum:
+            raise ExternalError(
+                f"{path}: its sha256 is {checksum}, but its card {path.with_suffix('.json').name} says "
+                f"{card['sha256']}; the model is damaged, or was replaced without its card"
+            )
+        self._session = _session(path, settings)
+        inputs = tuple(_spec(path, tensor) for tensor in self._session.get_inputs())
+        outputs = tuple(_spec(path, tensor) for tensor in self._session.get_outputs())
+        has_batch_axis = is_batched and all(spec.shape and spec.shape[0] is None for spec in (*inputs, *outputs))
+        self.description = ModelDescription(
+            name=str(card.get("name", path.stem)),
+            version=str(card.get("version", "")),
+            inputs=inputs,
+            outputs=outputs,
+            max_batch_size=None if has_batch_axis else 0,
+            platform="onnxruntime",
+            sha256=checksum,
+        )
+        self._output_names = [spec.name for spec in outputs]
+
+    def run(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
+        """Return the outputs by name."""
+        outputs = self._session.run(self._output_names, inputs)
+        return dict(zip(self._output_names, outputs, strict=True))
+
+
+def find_model(name: str) -> Path:
+    """Return the file that a backend URL means: a path, or the name of a model that evtfw ships.
+
+    Raises:
+        ConfigurationError: there is no such file; the message has the nearest names.
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    if len(path.parts) == 1 and path.suffix in ("", ".onnx"):
+        try:
+            return evtfw.data.path(path.with_suffix(".onnx").name)
+        except FileNotFoundError:
+            shipped = sorted(file.stem for file in evtfw.data.path("toptag.onnx").parent.glob("*.onnx"))
+            raise ConfigurationError(
+                f"there is no model 'cpu:{name}'{nearest(path.stem, shipped)}; for a file of yours write its path, "
+                f"e.g. 'cpu:./{path.with_suffix('.onnx')}'"
+            ) from None
+    beside = [file.name for file in path.parent.glob("*.onnx")] if path.parent.is_dir() else []
+    where = "" if path.parent.is_dir() else f"; there is no folder {path.parent} either"
+    raise ConfigurationError(f"there is no model file {path}{nearest(path.name, beside)}{where}")
+
+
+def _checksum(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ConfigurationError(f"model file {path} cannot be read: {error.strerror}") from error
+
+
+def _card(path: Path) -> dict[str, Any]:
+    file = path.with_suffix(".json")
+    if not file.is_file():
+        return {}
+    try:
+        card = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ExternalError(f"the model's card {file} cannot be read: {error}") from error
+    return card if isinstance(card, dict) else {}
+
+
+def _session(path: Path, settings: SessionSettings) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.intra_op_num_threads = settings.intra_op_threads
+    options.inter_op_num_threads = 1
+    # Threads that spin for work would take the cores from the job while nothing is asked.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    options.enable_cpu_mem_arena = settings.use_arena
+    options.enable_mem_pattern = False  # it keeps a plan for each shape ever seen
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise ExternalError(f"onnxruntime {onnxruntime.__version__} cannot load {path}: {error}") from error
+
+
+def _spec(path: Path, tensor: Any) -> TensorSpec:
+    if tensor.type not in _DTYPES:
+        raise ExternalError(f"{path}: tensor '{tensor.name}' is of type {tensor.type}, which evtfw does not support")
+    shape = tuple(n if isinstance(n, int) else None for n in tensor.shape or ())
+    return TensorSpec(tensor.name, np.dtype(_DTYPES[tensor.type]), shape)
