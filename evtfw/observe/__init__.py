@@ -1,0 +1,1 @@
+"""Observers: timing summary, progress, trace, memory and the job report."""
