@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from array import array
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -111,16 +110,17 @@ class Observer:
     def event_ended(self, stream: int, event: EventId, time_ns: int, fate: Fate) -> None:
         """The event has its fate; the stream is free."""
 
-    def segment_ran(self, stream: int, segment: int, stamps_ns: array[int]) -> None:
-        """The modules of a segment ran one after another in the calling thread.
+    def segment_ran(self, stream: int, segment: int, stamps_ns: list[int]) -> None:
+        """The modules of a segment ran one after another, once or several times.
 
         Args:
-            stamps_ns: n + 1 stamps for n modules: module i ran from ``stamps_ns[i]`` to ``stamps_ns[i+1]``. Fewer if a
-                module failed. Not kept by the caller.
+            stamps_ns: for each pass n + 1 stamps for n modules: module i ran from stamp i to stamp i + 1. A pass in
+                which a module failed comes alone and is shorter. With ``wants_events``, passes come one by one, as
+                they end. The list is used again by the caller: copy what is to be kept.
         """
 
-    def cpu_sampled(self, stream: int, segment: int, stamps_ns: array[int], cpu_ns: array[int]) -> None:
-        """Like `segment_ran` (which is not called for this pass), with the thread's CPU clock beside: n + 1 each."""
+    def cpu_sampled(self, stream: int, segment: int, stamps_ns: list[int], cpu_ns: list[int]) -> None:
+        """Like `segment_ran` (not called for this pass), for one pass, with the thread's CPU clock beside."""
 
     def replied(self, stream: int, node: int, submitted_ns: int, replied_ns: int, reply: Any) -> None:
         """An external request ended after ``replied_ns - submitted_ns``.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from array import array
 from collections.abc import Sequence
 from typing import Any
 
@@ -57,7 +56,7 @@ class Observers(Observer):
         """See `Observer.event_ended`."""
         self._tell(self._of_events, "event_ended", stream, event, time_ns, fate)
 
-    def segment_ran(self, stream: int, segment: int, stamps_ns: array[int]) -> None:
+    def segment_ran(self, stream: int, segment: int, stamps_ns: list[int]) -> None:
         """See `Observer.segment_ran`. The hottest of all: no indirection."""
         for observer in self._of_modules:
             try:
@@ -65,7 +64,7 @@ class Observers(Observer):
             except Exception as error:
                 self._switch_off(observer, error)
 
-    def cpu_sampled(self, stream: int, segment: int, stamps_ns: array[int], cpu_ns: array[int]) -> None:
+    def cpu_sampled(self, stream: int, segment: int, stamps_ns: list[int], cpu_ns: list[int]) -> None:
         """See `Observer.cpu_sampled`."""
         self._tell(self._of_modules, "cpu_sampled", stream, segment, stamps_ns, cpu_ns)
 

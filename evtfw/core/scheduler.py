@@ -112,9 +112,9 @@ class Scheduler:
         if is_last:
             self.runtime.finished()
 
-    def events_between_cpu_samples(self, stream: Stream) -> int:
+    def events_between_cpu_samples(self, stream: int) -> int:
         """After how many events a stream's CPU time is sampled again, so that it costs about a hundredth."""
-        event_ns = (self.clock.now_ns() - self.start_ns) / max(1, stream.ended)
+        event_ns = (self.clock.now_ns() - self.start_ns) / max(1, self.streams[stream].ended)
         return 1 + int(CPU_SAMPLE_NS * len(self.plan.nodes) / (CPU_SAMPLING_SHARE * max(event_ns, 1.0)))
 
     # Serialised resources

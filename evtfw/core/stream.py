@@ -7,11 +7,9 @@ Several threads may run segments of the same event; counters and decision bits a
 from __future__ import annotations
 
 import threading
-from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
-from time import thread_time_ns
 from typing import TYPE_CHECKING, Any
 
 from evtfw.core.checks import make_checked
@@ -21,6 +19,7 @@ from evtfw.core.external_call import PendingCalls, abandon, cancelled_error
 from evtfw.core.failures import StreamFailures
 from evtfw.core.feed import PARKED
 from evtfw.core.module import OutputModule
+from evtfw.core.observed import StreamObservation
 from evtfw.core.steps import Step, make_drop, make_step
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from evtfw.core.scheduler import Scheduler
 
 
-class Stream(StreamFailures):
+class Stream(StreamFailures, StreamObservation):
     """One of the job's event slots.
 
     Attributes:
@@ -64,12 +63,10 @@ class Stream(StreamFailures):
         self.lumi: LumiState | None = None
         self.run_state: RunState | None = None
         self.is_retired = False
-        self.is_observed = scheduler.observers.wants_modules or scheduler.observers.wants_events
-        self.is_sampling = False
         self.ended = 0
-        self.events_until_cpu_sample = 1
         self.bytes_in_flight = 0
         self._init_failures()
+        self._init_observation()
         modules = [instances.serving(n.label, number) if n.label in instances.of else None for n in plan.nodes]
         self.steps: list[Step] = [make_step(n, modules[n.index], self) for n in plan.nodes]
         if scheduler.checks_products:
@@ -78,6 +75,7 @@ class Stream(StreamFailures):
                 for s, n in zip(self.steps, plan.nodes, strict=True)
             ]
         self.outputs = {n.index: m for n, m in zip(plan.nodes, modules, strict=True) if isinstance(m, OutputModule)}
+        self.run_simple_block = self._run_simple_block_observed if self.is_observed else self._run_simple_block
         self.functions: list[list[Step]] = []
         self.positions: list[list[int]] = []
         self._make_functions()
@@ -128,7 +126,7 @@ class Stream(StreamFailures):
             if self.lumi is not lumi and not scheduler.boundaries.enter(self, lumi):
                 return
             if scheduler.is_simple:
-                self._run_simple_block()
+                self.run_simple_block()
             elif not self._run_block():
                 return
 
@@ -145,11 +143,9 @@ class Stream(StreamFailures):
 
     def _run_simple_block(self) -> None:
         """Run all events of the block through the only segment, as bare as can be."""
-        event, absent, scheduler = self.event, self.absent, self.scheduler
+        event, absent, scheduler, functions = self.event, self.absent, self.scheduler, self.functions[0]
         event.lumi = self.block.lumi.block  # type: ignore[union-attr]
-        functions = self.functions[0]
         bit_counts = self.bit_counts
-        plain = not self.is_observed
         for row in self.rows:
             if scheduler.is_aborting:
                 self.unprocessed += 1
@@ -157,23 +153,58 @@ class Stream(StreamFailures):
                 continue
             event.row = row
             event.index += 1
-            if plain:
-                try:
-                    for function in functions:
-                        function(event)
-                except BaseException as error:
-                    self.recover(0, function, error)
-            else:
-                self._start_observed()
-                self._run_observed(0)
-            if self.bad_nodes or not plain:
+            try:
+                for function in functions:
+                    function(event)
+            except BaseException as error:
+                self.recover(0, function, error)
                 self._end_event()
-            else:
-                bit_counts[self.bits] += 1
-                self.bits = 0
-                self.ended += 1
-                event[:] = absent
+                continue
+            bit_counts[self.bits] += 1
+            self.bits = 0
+            self.ended += 1
+            event[:] = absent
         self.block = None
+
+    def _run_simple_block_observed(self) -> None:
+        """The same with a time stamp after each node."""
+        event, absent, scheduler, functions = self.event, self.absent, self.scheduler, self.functions[0]
+        event.lumi = self.block.lumi.block  # type: ignore[union-attr]
+        bit_counts, clock, stamps = self.bit_counts, scheduler.clock.now_ns, self.stamps[0]
+        note, is_bulk = stamps.append, not scheduler.observers.wants_events
+        for row in self.rows:
+            event.row = row
+            event.index += 1
+            self.events_until_cpu_sample -= 1
+            if not is_bulk or self.events_until_cpu_sample <= 0 or scheduler.is_aborting:
+                self._run_simple_event()
+                continue
+            before = len(stamps)
+            note(clock())
+            try:
+                for function in functions:
+                    function(event)
+                    note(clock())
+            except BaseException as error:
+                self.recover_observed(0, function, error, before)
+                self._end_event()
+                continue
+            bit_counts[self.bits] += 1
+            self.bits = 0
+            self.ended += 1
+            event[:] = absent
+        self.block = None
+        self.pass_on_stamps(0)
+
+    def _run_simple_event(self) -> None:
+        """One event of a simple plan with everything that an observer may want."""
+        if self.scheduler.is_aborting:
+            self.unprocessed += 1
+            self.skip_outputs()
+            return
+        self.begin_observed_event()
+        self.run_observed(0)
+        self._end_event()
 
     def _run_block(self) -> bool:
         """Run the block's events; False if one has to wait."""
@@ -189,7 +220,8 @@ class Stream(StreamFailures):
             self.counters[:] = self.scheduler.needs
             self.segments_left = len(self.counters)
             if self.is_observed:
-                self._start_observed()
+                self.events_until_cpu_sample -= 1
+                self.begin_observed_event()
             if not self.run_segments(list(self.scheduler.roots)):
                 return False
             self._end_event()
@@ -205,6 +237,8 @@ class Stream(StreamFailures):
 
     def _retire(self) -> None:
         self.scheduler.boundaries.leave(self)
+        for index in range(len(self.stamps)):
+            self.pass_on_stamps(index)
         self.is_retired = True
         self.scheduler.retire(self)
 
@@ -229,7 +263,7 @@ class Stream(StreamFailures):
                 elif self.bad_nodes or self.is_abandoned:
                     self.run_carefully(index, 0)
                 elif self.is_observed:
-                    self._run_observed(index)
+                    self.run_observed(index)
                 else:
                     try:
                         for function in functions[index]:
@@ -272,7 +306,7 @@ class Stream(StreamFailures):
 
     def _end_event(self) -> None:
         """Note the event's fate and empty its slots."""
-        if self.is_observed or self.bad_nodes or self.is_abandoned or self.bytes_in_flight:
+        if self.bad_nodes or self.is_abandoned or self.bytes_in_flight or self.scheduler.observers.wants_events:
             self._end_unusual_event()
         else:
             self.bit_counts[self.bits] += 1
@@ -291,53 +325,7 @@ class Stream(StreamFailures):
             self.bytes_in_flight = 0
             scheduler.release_starved()
 
-    # Observed runs
-
-    def _start_observed(self) -> None:
-        self.events_until_cpu_sample -= 1
-        self.is_sampling = self.events_until_cpu_sample <= 0
-        if self.is_sampling:
-            self.events_until_cpu_sample = self.scheduler.events_between_cpu_samples(self)
-        observers = self.scheduler.observers
-        if observers.wants_events:
-            observers.event_started(self.number, self.event.id, self.scheduler.clock.now_ns())
-
-    def _run_observed(self, index: int) -> None:
-        """Run a segment with a time stamp after each node."""
-        event, functions = self.event, self.functions[index]
-        clock = self.scheduler.clock.now_ns
-        stamps: array[int] = array("q")
-        note = stamps.append
-        if self.is_sampling:
-            self._run_sampled(index, stamps)
-            return
-        try:
-            note(clock())
-            for function in functions:
-                function(event)
-                note(clock())
-        except BaseException as error:
-            note(clock())
-            self.recover(index, function, error)
-        self.scheduler.observers.segment_ran(self.number, index, stamps)
-
-    def _run_sampled(self, index: int, stamps: array[int]) -> None:
-        """Like `_run_observed`, with the thread's CPU clock beside (a system call, hence for some events only)."""
-        event, functions = self.event, self.functions[index]
-        clock = self.scheduler.clock.now_ns
-        cpu: array[int] = array("q")
-        try:
-            stamps.append(clock())
-            cpu.append(thread_time_ns())
-            for function in functions:
-                function(event)
-                cpu.append(thread_time_ns())
-                stamps.append(clock())
-        except BaseException as error:
-            cpu.append(thread_time_ns())
-            stamps.append(clock())
-            self.recover(index, function, error)
-        self.scheduler.observers.cpu_sampled(self.number, index, stamps, cpu)
+    # Requests in flight
 
     def abandon_call(self, external: int, error: BaseException) -> None:
         """End a request in flight with an error."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from array import array
 from collections.abc import Mapping
 from typing import Any
 
@@ -131,16 +130,16 @@ class TimingObserver(Observer):
         self._sums = [_SegmentSums(len(nodes)) for nodes in job.segments]
         buffers = max(1, job.streams * len(job.segments))
         self._longest = min(_LONGEST_BUFFER, max(_BUFFERED_STAMPS // buffers, 64))
-        self._stamps = [[array("q") for _ in job.segments] for _ in range(job.streams)]
+        self._stamps: list[list[list[int]]] = [[[] for _ in job.segments] for _ in range(job.streams)]
         produces = [node for node in job.nodes if node.phase == "produce"]
         self._replies = {node.index: ReplyTally(job.streams) for node in produces}
         self._external = tuple(node.label for node in produces)
         external = [f"external:{label}" for label in self._external]
         self._timeline = Series(["events_ended", "busy_threads", "waiting_source", *external])
 
-    def segment_ran(self, stream: int, segment: int, stamps_ns: array[int]) -> None:
+    def segment_ran(self, stream: int, segment: int, stamps_ns: list[int]) -> None:
         """See `Observer.segment_ran`."""
-        if len(stamps_ns) != self._lengths[segment]:
+        if len(stamps_ns) < self._lengths[segment]:
             with self._lock:
                 self._sums[segment].wall.add(_differences(np.array(stamps_ns))[:, None])
             return
@@ -149,7 +148,7 @@ class TimingObserver(Observer):
         if len(buffer) > self._longest:
             self._reduce(stream, segment)
 
-    def cpu_sampled(self, stream: int, segment: int, stamps_ns: array[int], cpu_ns: array[int]) -> None:
+    def cpu_sampled(self, stream: int, segment: int, stamps_ns: list[int], cpu_ns: list[int]) -> None:
         """See `Observer.cpu_sampled`."""
         wall, cpu = _differences(np.array(stamps_ns)), _differences(np.array(cpu_ns))
         length = min(len(wall), len(cpu))
@@ -190,10 +189,10 @@ class TimingObserver(Observer):
         return Timing(self._modules(), self._timeline, dict(self._transitions), self._failures.kinds())
 
     def _reduce(self, stream: int, segment: int) -> None:
-        stamps, self._stamps[stream][segment] = self._stamps[stream][segment], array("q")
+        stamps, self._stamps[stream][segment] = self._stamps[stream][segment], []
         if not stamps:
             return
-        passes = np.frombuffer(stamps, dtype=np.int64).reshape(-1, self._lengths[segment]).T
+        passes = np.fromiter(stamps, np.int64, len(stamps)).reshape(-1, self._lengths[segment]).T
         durations = _differences(np.ascontiguousarray(passes))
         with self._lock:
             self._sums[segment].wall.add(durations)

@@ -6,7 +6,6 @@ import itertools
 import json
 import math
 import threading
-from array import array
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +76,7 @@ class TraceObserver(Observer):
             f'"event {event}"', _JOB, stream * _LANES, int(start_ns), lanes[0], arguments=f'{{"fate": "{fate}"}}'
         )
 
-    def segment_ran(self, stream: int, segment: int, stamps_ns: array[int]) -> None:
+    def segment_ran(self, stream: int, segment: int, stamps_ns: list[int]) -> None:
         """See `Observer.segment_ran`."""
         event = self._events[stream]
         if event is None or len(stamps_ns) < 2:
@@ -87,7 +86,7 @@ class TraceObserver(Observer):
         for number, start_ns, end_ns in zip(self._job.segments[segment], stamps_ns, stamps_ns[1:], strict=False):
             self._slice(self._names[number], _JOB, lane, start_ns, end_ns, arguments=arguments)
 
-    def cpu_sampled(self, stream: int, segment: int, stamps_ns: array[int], cpu_ns: array[int]) -> None:
+    def cpu_sampled(self, stream: int, segment: int, stamps_ns: list[int], cpu_ns: list[int]) -> None:
         """See `Observer.cpu_sampled`."""
         self.segment_ran(stream, segment, stamps_ns)
 

@@ -54,7 +54,7 @@ from tests.core.dump_samples import Binning, Bits, ByRepr, Colour, Model, Point,
         np.log,
         np.float32,
     ],
-    ids=repr,
+    ids=lambda value: getattr(value, "__name__", repr(value)),
 )
 def test_values(value):
     made = evaluated(value)
@@ -72,7 +72,7 @@ def test_values(value):
         np.zeros((0, 3), "int16"),
         np.array(["a", "bc"]),
     ],
-    ids=repr,
+    ids=lambda value: getattr(value, "__name__", repr(value)),
 )
 def test_numpy_values(value):
     made = evaluated(value)

@@ -8,7 +8,6 @@ The job is the top-tagging chain with events of random durations on a virtual cl
 import dataclasses
 import random
 import sys
-from array import array
 from collections import Counter
 from types import SimpleNamespace
 
@@ -168,7 +167,7 @@ class Feeder:
         return max(1, int(self.random.lognormvariate(0, 0.45) * _TYPICAL_NS.get(label, 8e3)))
 
     def _stamps(self, stream, segment, failing):
-        stamps = array("q", [stream.time_ns])
+        stamps = [stream.time_ns]
         for index in self.info.segments[segment]:
             stamps.append(stamps[-1] + self._duration(self.info.nodes[index].label))
             if index == failing:
@@ -218,7 +217,7 @@ class Feeder:
 
     def _sampled(self, stream, segment):
         stamps = self._stamps(stream, segment, None)
-        cpu = array("q", [int((s - stamps[0]) * 0.93) for s in stamps])
+        cpu = [int((s - stamps[0]) * 0.93) for s in stamps]
         self.tell(stream.time_ns, "cpu_sampled", stream.number, segment, stamps, cpu)
 
     def _fail(self, stream, node, event):

@@ -1,4 +1,3 @@
-from array import array
 from collections import defaultdict
 
 import pytest
@@ -12,7 +11,7 @@ from tests.observe.synthetic import START_NS, Feeder, SimpleNamespace, SimplePro
 
 
 def stamps_of(durations, start=START_NS):
-    stamps = array("q", [start])
+    stamps = [start]
     for duration in durations:
         stamps.append(stamps[-1] + duration)
     return stamps

@@ -1,7 +1,6 @@
 import gzip
 import itertools
 import json
-from array import array
 from collections import Counter, defaultdict
 
 import pytest
@@ -119,7 +118,7 @@ def test_the_name_appears_when_the_file_is_complete(tmp_path):
 def test_a_long_trace_is_written_as_it_grows(tmp_path):
     observer = TraceObserver(tmp_path / "t.json")
     observer.begin_job(chain_info((10,)))
-    stamps = array("q", range(START_NS, START_NS + 11))
+    stamps = list(range(START_NS, START_NS + 11))
     for event in range(4_000):
         observer.event_started(0, EventId(1, 1, event), START_NS)
         observer.segment_ran(0, 0, stamps)
@@ -152,7 +151,7 @@ def test_segments_that_overlap_in_a_stream_get_lanes_of_their_own(tmp_path, segm
     for stream in range(3):
         observer.event_started(stream, EventId(1, 1, stream), START_NS)
     for stream, start, durations in segments:
-        stamps = array("q", [START_NS + start])
+        stamps = [START_NS + start]
         for duration in durations:
             stamps.append(stamps[-1] + duration)
         observer.segment_ran(stream, 0, stamps)
