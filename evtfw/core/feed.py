@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from evtfw.core.boundaries import Boundaries, LumiState
+from evtfw.core.clock import Clock
 from evtfw.core.selection import Selection
 from evtfw.core.source import Chunk
 
@@ -77,6 +78,7 @@ class Feed:
         selection: which events are taken.
         submit: runs a stream again that was parked here.
         oldest_index: number of the oldest event in flight.
+        clock: for the time that streams are parked.
     """
 
     def __init__(
@@ -85,12 +87,14 @@ class Feed:
         selection: Selection,
         submit: Callable[[Callable[[], None]], None],
         oldest_index: Callable[[], int | None],
+        clock: Clock,
     ) -> None:
         self.lock = boundaries.lock
         self.boundaries = boundaries
         self.selection = selection
         self.submit = submit
         self.oldest_index = oldest_index
+        self.clock = clock
         self.horizon = RUN_AHEAD_EVENTS
         self.counts = FeedCounts()
         self.sections: deque[Section] = deque()
@@ -165,7 +169,20 @@ class Feed:
 
     def _wake(self) -> None:
         with self.lock:
-            parked, self.parked = self.parked, []
+            self._release_parked()
+
+    def _park(self, stream: Stream) -> Parked:
+        """Called with the lock held."""
+        stream.parked_at_ns = self.clock.now_ns()
+        self.parked.append(stream)
+        return PARKED
+
+    def _release_parked(self) -> None:
+        """Called with the lock held."""
+        parked, self.parked = self.parked, []
+        if parked:
+            now_ns = self.clock.now_ns()
+            self.counts.source_wait_ns += sum(now_ns - stream.parked_at_ns for stream in parked)
         for stream in parked:
             self.submit(stream.run)
 
@@ -183,8 +200,7 @@ class Feed:
                 self.boundaries.pass_all()
                 return None
             if not self.sections or self._is_far_ahead():
-                self.parked.append(stream)
-                return PARKED
+                return self._park(stream)
             return self._block(stream, last_block_ns)
 
     def _is_far_ahead(self) -> bool:
@@ -195,9 +211,7 @@ class Feed:
         self.horizon = (self.counts.taken if oldest is None else oldest) + RUN_AHEAD_EVENTS
         if self.counts.taken >= self.horizon:
             return True
-        parked, self.parked = self.parked, []
-        for stream in parked:
-            self.submit(stream.run)
+        self._release_parked()
         return False
 
     def _block(self, stream: Stream, last_block_ns: int) -> Block:

@@ -46,7 +46,8 @@ class JobResult:
         events_deselected: events read, but not taken because of --events, --lumi-mask or --skip-events.
         accumulators: sums by module label and name.
         statistics: further measured figures: ``busy_s`` (summed over workers), ``active_threads``, ``cores``,
-            ``gil_bound``, ``start_s`` (from the call of run to the first event), ``lumis``, ``runs``.
+            ``gil_bound``, ``source_wait_s`` (summed over streams), ``output_wait_s`` (over workers), ``start_s`` (from
+            the call of run to the first event), ``lumis``, ``runs``.
     """
 
     exit_code: ExitCode
@@ -212,6 +213,8 @@ class Job:
         counts, accounting = scheduler.feed.counts, scheduler.accounting
         statistics = {
             **self._runtime.statistics(),
+            "source_wait_s": counts.source_wait_ns * 1e-9,
+            "output_wait_s": sum(m.blocked_s for m in self._instances.all() if isinstance(m, OutputModule)),
             "start_s": start_s,
             "lumis": float(scheduler.boundaries.lumis_ended),
             "runs": float(scheduler.boundaries.runs_ended),

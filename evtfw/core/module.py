@@ -208,7 +208,14 @@ class OutputModule(Module):
     )
     trigger_results = Input["TriggerResults"]("results of all paths", default="TriggerResults:results", optional=True)
 
+    keeps_events: ClassVar[bool] = True
+    """Whether events can be written by it; one that only writes histograms does not decide about their fate."""
     job_failed: bool = False
+
+    @property
+    def blocked_s(self) -> float:
+        """Time that workers spent waiting in `write`, in seconds, summed over workers; for the job's summary."""
+        return 0.0
 
     def write(self, event: Event) -> bool:
         """Take the event; return whether it is kept."""

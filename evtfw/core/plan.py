@@ -244,7 +244,7 @@ def _add_segment(plan: Plan, members: list[int]) -> None:
     masks = None if frozenset() in gate else tuple(sorted(plan.mask(term) for term in gate))
     segment = Segment(
         members, [()] * len(members), [], 0, masks, _resources(nodes[0]),
-        has_output=any(issubclass(n.type, OutputModule) for n in nodes),
+        has_output=any(issubclass(n.type, OutputModule) and n.type.keeps_events for n in nodes),
     )  # fmt: skip
     for position, node in enumerate(nodes):
         node.segment, node.position = len(plan.segments), position

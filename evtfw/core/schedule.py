@@ -15,7 +15,7 @@ from typing import Literal
 
 from evtfw.core.binding import SOURCE, TRIGGER_RESULTS, Binder, BoundModule
 from evtfw.core.errors import nearest
-from evtfw.core.module import Decision, Filter, Module
+from evtfw.core.module import Decision, Filter, Module, OutputModule
 from evtfw.core.process import EndPath, Path, Process, Sequence, Task
 
 Want = Literal["pass", "reject"]
@@ -100,6 +100,7 @@ def make_schedule(process: Process, binder: Binder) -> Schedule:
                 f"{module.where}: unreachable: on no path, and nothing that runs consumes its products; put it on a "
                 "Path or EndPath, in a Task (which may be unused), or delete it"
             )
+    _check_selections(paths, binder)
     gates = _path_gates(paths)
     order, waits = _order(running, gates, paths, binder)
     for label in reversed(order):
@@ -136,6 +137,17 @@ def _plan_path(name: str, path: Sequence, binder: Binder) -> PathPlan:
     bad = [item for item in path.items if not isinstance(item, (Module, Decision, Sequence))]
     binder.problems += [f"{path.location}: {name} holds {b!r}; items are modules, sequences and tasks" for b in bad]
     return PathPlan(name, tuple(steps), isinstance(path, EndPath))
+
+
+def _check_selections(paths: Iterable[PathPlan], binder: Binder) -> None:
+    """Outputs select by the names of paths (end paths have no result)."""
+    names = [path.name for path in paths if not path.is_end]
+    for module in binder.modules.values():
+        if issubclass(module.cls, OutputModule):
+            for item in module.parameters.get("select", ()):
+                name = item.removeprefix("~")
+                if name not in names:
+                    binder.problems.append(f"{module.where}: 'select' names no path '{name}'{nearest(name, names)}")
 
 
 def _tasked(process: Process) -> list[str]:

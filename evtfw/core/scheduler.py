@@ -69,7 +69,7 @@ class Scheduler:
             len(plan.segments) == 1 and not plan.segments[0].resources and self.chains and self.bytes_limit is None
         )
         self.boundaries = Boundaries(instances.for_job(), plan.lumi_slots, self.transit, self.submit)
-        self.feed = Feed(self.boundaries, selection, self.submit, self.oldest_index)
+        self.feed = Feed(self.boundaries, selection, self.submit, self.oldest_index, self.clock)
         self.lock = threading.Lock()
         self.starved: list[Stream] = []
         self.is_aborting = False

@@ -60,6 +60,7 @@ class Stream(StreamFailures, StreamObservation):
         self.rows: Iterator[int] = iter(())
         self.block_size = 1
         self.block_start_ns = 0
+        self.parked_at_ns = 0
         self.lumi: LumiState | None = None
         self.run_state: RunState | None = None
         self.is_retired = False

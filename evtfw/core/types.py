@@ -62,6 +62,8 @@ def describe_type(annotation: Any) -> str:
     """
     if annotation in (Any, object):
         return "anything"
+    if get_origin(annotation) is typing.Annotated:
+        return describe_type(get_args(annotation)[0])
     if get_origin(annotation) is np.ndarray:
         scalar = scalar_type(annotation)
         return f"NDArray[{scalar.__name__}]" if scalar is not None else "ndarray"

@@ -100,7 +100,7 @@ class BatchedOutput(OutputModule):
     @property
     def blocked_s(self) -> float:
         """Time that workers waited for the disk, summed over workers."""
-        return self._queue.blocked_s
+        return self._queue.blocked_s if "_queue" in self.__dict__ else 0.0
 
     def begin_job(self) -> None:
         """Create the part file and start the writer.

@@ -58,6 +58,7 @@ class HistogramOutput(OutputModule):
     """
 
     concurrency: ClassVar[Concurrency] = SHARED
+    keeps_events: ClassVar[bool] = False
 
     path = Parameter[str]("ROOT file to write", default="histograms.root")
     plots = Parameter[Annotated[str | None, AfterValidator(_check_pattern)]](

@@ -231,6 +231,13 @@ def test_keep_rules() -> None:
         kept("jest")
 
 
+def test_output_selects_by_a_path_that_exists() -> None:
+    made = process()
+    made.out = Keep(select=["~pith", "path"])
+    made.end = EndPath(made.out)
+    assert "'select' names no path 'pith'; did you mean 'path'" in one(made)
+
+
 def test_same_object_under_two_labels() -> None:
     made = process()
     with pytest.raises(ConfigurationError, match=r"same object as process\.jets"):
