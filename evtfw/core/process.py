@@ -44,6 +44,10 @@ class ProcessOptions(BaseModel):
     )
 
 
+class UnknownLabelError(ConfigurationError, AttributeError):
+    """``process.LABEL`` was never assigned."""
+
+
 class Sequence:
     """Modules in an order, to be put on paths as one item."""
 
@@ -157,7 +161,7 @@ class Process:
             raise AttributeError(label)
         item = self._find(label)
         if item is None:
-            raise ConfigurationError(
+            raise UnknownLabelError(
                 f"{calling_location()}: process {self.name} has no '{label}'"
                 + nearest(label, [*self.modules, *self.sequences])
             )
