@@ -32,7 +32,8 @@ class CpuBackend(Backend):
         max_batch: rows in a call at most; larger requests are split. 0: axis 0 is no batch of independent rows, so each
             request is a call of its own. Results may differ in the last bits with the size of a batch.
         nonfinite: what to do about NaN and infinity in the outputs: ``fail``, ``flag`` or ``pass``.
-        arena: 1: let onnxruntime keep its memory from call to call.
+        arena: 0: give memory back after each call; by default onnxruntime keeps it for the next, which is faster by some
+            percent for small batches.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class CpuBackend(Backend):
         intra_op_threads: int = 0,
         max_batch: int = 256,
         nonfinite: NonFinite = "fail",
-        arena: int = 0,
+        arena: int = 1,
         url: str = "",
     ) -> None:
         self.url = url or f"cpu:{model}"
@@ -68,7 +69,7 @@ class CpuBackend(Backend):
             intra_op_threads=options.integer("intra_op_threads", 0, at_least=0),
             max_batch=options.integer("max_batch", 256, at_least=0),
             nonfinite=options.choice("nonfinite", "fail", NON_FINITE_POLICIES),
-            arena=options.integer("arena", 0, at_least=0),
+            arena=options.integer("arena", 1, at_least=0),
             url=url,
         )
         options.finish()

@@ -31,12 +31,12 @@ class SessionSettings:
 
     Args:
         intra_op_threads: threads within one call.
-        use_arena: keep memory from call to call; off, it is given back to the system's allocator, which was measured to
-            cost nothing and keeps memory flat over requests of all sizes.
+        use_arena: keep memory from call to call: as much as the largest request needed. Off, it is given back to the
+            system's allocator; a call with one image of the shipped network then costs 8% more CPU.
     """
 
     intra_op_threads: int = 1
-    use_arena: bool = False
+    use_arena: bool = True
 
 
 class OnnxModel:
