@@ -6,11 +6,15 @@ import sys
 import sysconfig
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 collect_ignore_glob = ["*/data/*"]  # how test data were made; it needs what only their makers have
 
 REPOSITORY = Path(__file__).parent.parent
+
+hypothesis.settings.register_profile("evtfw", deadline=None)  # how long an example takes is the machine's business
+hypothesis.settings.load_profile("evtfw")
 
 
 @pytest.fixture

@@ -40,9 +40,10 @@ class _Worker:
 class ThreadExecutor:
     """A pool that runs no more threads at a time than help.
 
-    It starts with a worker per core, at most ``threads``. Further ones are started only when workers are found blocked
-    (busy, but without CPU time) while tasks wait: on an interpreter with a global lock, more threads than cores cost
-    time.
+    It starts with a worker for each core that nobody else computes on, at least one and at most ``threads``. While
+    tasks wait, further ones are started if all workers have a core each to themselves, so that there may be another,
+    or if some are blocked (busy, but without CPU time). Workers that share cores, or wait for the interpreter's lock,
+    get no company: more threads would only cost time.
 
     Args:
         threads: workers at most.
@@ -57,21 +58,19 @@ class ThreadExecutor:
         self._on_idle = on_idle
         self._on_crash = on_crash
         self.workers: list[_Worker] = []
-        for _ in range(min(threads, usable_cores())):
-            self._add_worker()
+        self._looked_at_ns = 0
 
-    def start(self) -> None:
-        """Start the workers."""
-        for worker in list(self.workers):
-            worker.thread.start()
+    def start(self, busy_cores: int = 0) -> None:
+        """Start the first workers; on ``busy_cores`` cores somebody else computes (a local backend)."""
+        for _ in range(max(1, min(self.threads, usable_cores() - busy_cores))):
+            self._start_worker()
 
-    def _add_worker(self) -> _Worker:
+    def _start_worker(self) -> None:
         thread = threading.Thread(
             target=self._work, args=(len(self.workers),), name=f"evtfw-{len(self.workers)}", daemon=True
         )
-        worker = _Worker(thread)
-        self.workers.append(worker)
-        return worker
+        self.workers.append(_Worker(thread))
+        thread.start()
 
     def _work(self, number: int) -> None:
         worker = self.workers[number]
@@ -93,19 +92,22 @@ class ThreadExecutor:
 
     def adjust(self) -> None:
         """Look at the workers, about ten times a second, and start another one if that would help."""
-        blocked = sum(self._is_blocked(worker) for worker in self.workers)
-        running = len(self.workers) - blocked
-        if blocked and not self._queue.empty() and len(self.workers) < self.threads and running < usable_cores():
-            self._add_worker().thread.start()
+        now_ns = time.perf_counter_ns()
+        interval_ns, self._looked_at_ns = now_ns - self._looked_at_ns, now_ns
+        used = [self._cpu_since_last_look_ns(worker) for worker in self.workers]
+        blocked = sum(
+            worker.busy_since_ns != 0 and now_ns - worker.busy_since_ns > interval_ns / 2 and 0 <= ns < interval_ns / 20
+            for worker, ns in zip(self.workers, used, strict=True)
+        )
+        have_cores = all(ns > 0.85 * interval_ns for ns in used)
+        could_run = len(self.workers) - blocked < usable_cores() and len(self.workers) < self.threads
+        if could_run and not self._queue.empty() and (blocked or have_cores):
+            self._start_worker()
 
-    def _is_blocked(self, worker: _Worker) -> bool:
-        """Whether the worker was in one task since the last look and hardly used its core."""
-        used_ns, worker.cpu_ns = worker.cpu_ns, thread_cpu_ns(worker.thread)
-        since_ns = worker.busy_since_ns
-        if not since_ns or worker.cpu_ns < 0:
-            return False
-        busy_for_ns = time.perf_counter_ns() - since_ns
-        return busy_for_ns > 50_000_000 and worker.cpu_ns - used_ns < 5_000_000
+    def _cpu_since_last_look_ns(self, worker: _Worker) -> int:
+        """CPU time of the worker since the last look, or -1 where the system does not tell."""
+        before_ns, worker.cpu_ns = worker.cpu_ns, thread_cpu_ns(worker.thread)
+        return worker.cpu_ns - before_ns if worker.cpu_ns >= 0 else -1
 
     def join(self) -> None:
         """End the workers when the queue is empty, and wait for them."""

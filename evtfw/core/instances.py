@@ -85,6 +85,6 @@ class Instances:
                 values = [getattr(i, name) for i in instances]
                 total = values[0]
                 for value in values[1:]:
-                    total = total + value
+                    total += value
                 sums.setdefault(label, {})[name] = total
         return sums

@@ -157,6 +157,7 @@ class Job:
             for resource in self._compiled.binder.resources.values():
                 opened.append(resource)
                 resource.open(context)
+                self._runtime.local_threads += resource.local_threads
         except Exception as error:
             scheduler.abort(error if isinstance(error, EvtfwError) else _internal(error))
             return opened

@@ -38,6 +38,10 @@ class Resource(Protocol):
     def from_configuration(cls, value: Any) -> Self:
         """Make it from what the configuration wrote. Raises ValueError with a message for the user."""
 
+    @property
+    def local_threads(self) -> int:
+        """Threads of its own that compute on this machine while the job runs; known once open."""
+
     def open(self, context: JobContext) -> None:
         """Called once before the first event. Raises an EvtfwError if it cannot serve."""
 

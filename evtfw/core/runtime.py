@@ -27,6 +27,9 @@ class Runtime(Protocol):
     chains: bool
     """Whether a segment's successors run at once in the same task; otherwise each becomes a task of its own."""
 
+    local_threads: int
+    """Threads of backends that compute on this machine beside the job's own."""
+
     @property
     def clock(self) -> Clock:
         """The job's time."""
@@ -79,6 +82,7 @@ class ThreadedRuntime:
     """
 
     chains = True
+    local_threads = 0
 
     def __init__(self, threads: int, on_idle: Callable[[], None]) -> None:
         self.clock = RealClock()
@@ -108,7 +112,7 @@ class ThreadedRuntime:
         """Run to the end; the main thread only watches, so that signals are handled at once."""
         for stream in scheduler.streams:
             self.submit(stream.run)
-        self._executor.start()
+        self._executor.start(self.local_threads)
         while not self._finished.wait(TICK_S):
             scheduler.look()
             self._executor.adjust()

@@ -70,6 +70,7 @@ class Scheduler:
         )
         self.boundaries = Boundaries(instances.for_job(), plan.lumi_slots, self.transit, self.submit)
         self.feed = Feed(self.boundaries, selection, self.submit, self.oldest_index, self.clock)
+        self.streams_per_thread = max(1, streams // runtime.threads)
         self.lock = threading.Lock()
         self.starved: list[Stream] = []
         self.is_aborting = False

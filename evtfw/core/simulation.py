@@ -93,6 +93,7 @@ class SimulatedRuntime:
         self.threads = threads
         self.chains = chains
         self.busy_threads = 0
+        self.local_threads = 0
         self._random = random.Random(seed)
         self._tasks: list[Task] = []
         self._is_finished = False

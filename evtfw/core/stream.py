@@ -115,8 +115,7 @@ class Stream(StreamFailures, StreamObservation):
         scheduler = self.scheduler
         while True:
             if self.block is None:
-                elapsed_ns = scheduler.clock.now_ns() - self.block_start_ns if self.block_start_ns else 0
-                block = scheduler.take(self, elapsed_ns)
+                block = scheduler.take(self, self._last_block_ns())
                 if block is PARKED:  # another thread may run this stream already: touch nothing
                     return
                 if block is None:
@@ -130,6 +129,13 @@ class Stream(StreamFailures, StreamObservation):
                 self.run_simple_block()
             elif not self._run_block():
                 return
+
+    def _last_block_ns(self) -> int:
+        """About how much of a thread's time the last block took: it shared the threads with other streams."""
+        if not self.block_start_ns:
+            return 0
+        elapsed_ns = self.scheduler.clock.now_ns() - self.block_start_ns
+        return 1 + elapsed_ns // self.scheduler.streams_per_thread
 
     def _start_block(self, block: Block) -> None:
         self.block = block

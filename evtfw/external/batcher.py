@@ -105,6 +105,11 @@ class Batcher(Backend):
         return self.inner.slots
 
     @property
+    def local_threads(self) -> int:
+        """See `Backend.local_threads`."""
+        return self.inner.local_threads
+
+    @property
     def summary(self) -> str:
         """See `Backend.summary`."""
         return self.inner.summary

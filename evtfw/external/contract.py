@@ -249,6 +249,11 @@ class Backend(abc.ABC):
         return 1
 
     @property
+    def local_threads(self) -> int:
+        """Threads of its own that compute on this machine; known once open. The job takes them into account."""
+        return 0
+
+    @property
     def summary(self) -> str:
         """A few words for the user on what serves; known once open."""
         return self.url

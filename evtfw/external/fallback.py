@@ -129,6 +129,11 @@ class FallbackBackend(Backend):
         return self._serving[0].slots if self._serving else 1
 
     @property
+    def local_threads(self) -> int:
+        """Those of the first choice: the others compute only when it fails."""
+        return self._serving[0].local_threads if self._serving else 0
+
+    @property
     def summary(self) -> str:
         """See `Backend.summary`."""
         return self._serving[0].summary if self._serving else self.url

@@ -51,6 +51,11 @@ class PooledBackend(Backend):
         """See `Backend.slots`."""
         return self._slots
 
+    @property
+    def local_threads(self) -> int:
+        """See `Backend.local_threads`."""
+        return self._slots
+
     def describe(self) -> ModelDescription:
         """See `Backend.describe`."""
         return self._description
