@@ -121,6 +121,11 @@ class ThreadExecutor:
         """Workers that run a task now."""
         return sum(worker.busy_since_ns != 0 for worker in self.workers)
 
+    def cpu_s(self) -> float | None:
+        """CPU time of the workers, in seconds; only while they live, and None where the system does not tell."""
+        times_ns = [thread_cpu_ns(worker.thread) for worker in self.workers]
+        return None if any(time_ns < 0 for time_ns in times_ns) else sum(times_ns) * 1e-9
+
     def busy_s(self) -> float:
         """Time in tasks, summed over workers, in seconds."""
         return sum(worker.busy_ns for worker in self.workers) * 1e-9

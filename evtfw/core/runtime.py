@@ -93,6 +93,7 @@ class ThreadedRuntime:
         self._crash: BaseException | None = None
         self._reader: threading.Thread | None = None
         self._watch = _LockWatch()
+        self._workers_cpu_s: float | None = None
 
     def _crashed(self, error: BaseException) -> None:
         self._crash = error
@@ -120,6 +121,7 @@ class ThreadedRuntime:
             scheduler.observers.tick(scheduler.activity())
         if self._crash is not None:
             raise self._crash
+        self._workers_cpu_s = self._executor.cpu_s()
         self._executor.join()
         if self._reader is not None:
             self._reader.join()
@@ -137,10 +139,12 @@ class ThreadedRuntime:
         return {thread.ident: thread.name for thread in threads if thread.ident is not None}
 
     def statistics(self) -> dict[str, float]:
-        """Busy time summed over workers, workers started, and whether the interpreter's lock bounded the job."""
+        """Busy and CPU time of the workers, their number, and whether the interpreter's lock bounded the job."""
         watch = self._watch
         has_lock = getattr(sys, "_is_gil_enabled", lambda: True)()
+        cpu = {} if self._workers_cpu_s is None else {"workers_cpu_s": self._workers_cpu_s}
         return {
+            **cpu,
             "busy_s": self._executor.busy_s(),
             "active_threads": float(len(self._executor.workers)),
             "cores": float(usable_cores()),

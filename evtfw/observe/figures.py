@@ -36,7 +36,7 @@ class JobFigures:
         threads: threads that took part.
         occupancy: fraction of their time in which they had something to run.
         cores: CPU time over wall time, of the whole process.
-        overhead_us: time of the framework per module call, in µs.
+        overhead_us: CPU time of the framework per module call, in µs (wall time where the system tells no CPU time).
         shares: parts of the threads' time; they add up to 1.
         verdict: one sentence on what limits the job.
     """
@@ -57,20 +57,27 @@ def job_figures(info: JobInfo, result: JobResult, timing: Timing | None) -> JobF
     threads = max(1, round(result.statistics.get("active_threads", info.threads)))
     busy_s = result.statistics.get("busy_s")
     occupancy = min(1.0, busy_s / (threads * wall_s)) if busy_s is not None else None
-    overhead_us = None
-    if busy_s is not None and timing is not None and timing.module_calls:
-        overhead_us = max(0.0, busy_s - timing.module_wall_ns * 1e-9) / timing.module_calls * 1e6
     shares = _shares(result, timing, threads)
     return JobFigures(
         events_per_s=(result.events_read - result.fates.get("unprocessed", 0)) / wall_s,
         threads=threads,
         occupancy=occupancy,
         cores=result.cpu_s / wall_s,
-        overhead_us=overhead_us,
+        overhead_us=_overhead_us(result, timing),
         start_s=result.statistics.get("start_s"),
         shares=shares,
         verdict=_verdict(result, timing, occupancy, shares),
     )
+
+
+def _overhead_us(result: JobResult, timing: Timing | None) -> float | None:
+    """The workers' CPU time outside modules, per module call: waiting for the interpreter lock is nobody's work."""
+    if timing is None or not timing.module_calls:
+        return None
+    workers_s, modules_ns = result.statistics.get("workers_cpu_s"), timing.module_cpu_ns
+    if workers_s is None or modules_ns is None:
+        workers_s, modules_ns = result.statistics.get("busy_s"), timing.module_wall_ns
+    return None if workers_s is None else max(0.0, workers_s - modules_ns * 1e-9) / timing.module_calls * 1e6
 
 
 def _shares(result: JobResult, timing: Timing | None, threads: int) -> tuple[Share, ...]:

@@ -94,6 +94,13 @@ class Timing:
         """Wall time inside all modules, summed over threads."""
         return sum(module.wall_ns for module in self.modules)
 
+    @property
+    def module_cpu_ns(self) -> float | None:
+        """CPU time inside all modules that were called, or None if some was not sampled."""
+        parts = [module.cpu_ns for module in self.modules if module.calls]
+        known = [part for part in parts if part is not None]
+        return sum(known) if known and len(known) == len(parts) else None
+
 
 class _SegmentSums:
     """Reduced figures of one segment, over all streams."""
