@@ -1,7 +1,7 @@
 """Tags top quark jets: their images go to a network on any backend, while soft drop runs beside it.
 
 evtfw run configs/toptag.py --threads 2 --streams 4
-evtfw run configs/toptag.py -- --triton triton+grpc://localhost:8001/toptag --score-min 0.5
+evtfw run configs/toptag.py -- --backend 'cpu:toptag?threads=1' --score-min 0.5
 evtfw run configs/toptag.py -- --files pfnano.root --pt-min-gev 200 --pt-max-gev 3000 --weight PFCands_puppiWeight
 """
 
@@ -28,7 +28,7 @@ class Args(Arguments):
     """Tag top quark jets in events with jets and their constituents (PFNano layout)."""
 
     files: list[str] = Field([str(data.path("toptag_sample.root"))], description="input files, globs or URLs")
-    triton: str | None = Field(None, description="server to ask first, e.g. triton+grpc://localhost:8001/toptag")
+    backend: str | None = Field(None, description="URL of a service to ask first; the embedded CPU model stands in")
     pt_min_gev: float = Field(550.0, ge=0, description="lowest jet pT; the shipped network knows 550 to 650 GeV")
     pt_max_gev: float = Field(650.0, gt=0, description="jet pT must be below")
     abs_eta_max: float = Field(2.0, gt=0, description="jet abs(eta) must be below")
@@ -53,7 +53,7 @@ process.anyjet = JetCountFilter(jets="jets", at_least=1)
 process.constituents = JetConstituents(jets="jets", weight=args.weight and f"source:{args.weight}")
 process.softdrop = SoftDrop(constituents="constituents")
 process.images = JetImages(jets="jets", constituents="constituents", pixels=args.pixels, half_width=args.half_width)
-process.toptag = TopTagger(images="images", backend=fallback(args.triton, "cpu:toptag"))
+process.toptag = TopTagger(images="images", backend=fallback(args.backend, "cpu:toptag"))
 process.alljets = TopTagHistograms(jets="jets", softdrop_mass_gev="softdrop:mass_gev", scores="toptag")
 process.tagged = ScoreFilter(scores="toptag", score_min=args.score_min)
 process.topjets = process.alljets.clone()

@@ -13,7 +13,16 @@ from pydantic.fields import FieldInfo
 
 from evtfw.core.errors import ConfigurationError, EvtfwError, ExitCode, nearest
 
-_given: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar("configuration arguments", default=())
+
+class _Given:
+    """What stood after ``--``, and whether the configuration looked at it."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self.words = tuple(words)
+        self.is_read = not self.words
+
+
+_given: contextvars.ContextVar[_Given | None] = contextvars.ContextVar("configuration arguments", default=None)
 
 
 class HelpRequested(EvtfwError):
@@ -24,12 +33,22 @@ class HelpRequested(EvtfwError):
 
 @contextlib.contextmanager
 def given_arguments(arguments: Sequence[str]) -> Iterator[None]:
-    """While a configuration is being loaded: what stood after ``--``."""
-    token = _given.set(tuple(arguments))
+    """While a configuration is being loaded: what stood after ``--``.
+
+    Raises:
+        ConfigurationError: at the end, if there are arguments and the configuration did not parse them.
+    """
+    given = _Given(arguments)
+    token = _given.set(given)
     try:
         yield
     finally:
         _given.reset(token)
+    if not given.is_read:
+        raise ConfigurationError(
+            f"the configuration takes no arguments, but was given {' '.join(given.words)!r} after '--'; a class "
+            "derived from Arguments and a call of its parse() would read them"
+        )
 
 
 class Arguments(BaseModel):
@@ -54,7 +73,9 @@ class Arguments(BaseModel):
             HelpRequested: for ``--help``.
         """
         parser = _parser(cls)
-        words = list(_given.get() if arguments is None else arguments)
+        given = (_given.get() if arguments is None else None) or _Given(arguments or ())
+        given.is_read = True
+        words = list(given.words)
         values, rest = parser.parse_known_args(words)
         if values.help:
             raise HelpRequested(parser.format_help())

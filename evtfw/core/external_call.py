@@ -106,8 +106,7 @@ def deadline_error(stream: Stream, external: int, timeout_s: float) -> DeadlineE
     """The error of a request that met its deadline."""
     node = stream.plan.nodes[stream.plan.externals[external]]
     return DeadlineExceeded(
-        f"module '{node.label}': no reply within {timeout_s:g} s in event {stream.event.id}; raise its timeout_s, "
-        "or give the backend a fallback"
+        f"no reply to '{node.label}' within {timeout_s:g} s; raise its timeout_s, or give the backend a fallback"
     )
 
 

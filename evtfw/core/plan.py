@@ -102,10 +102,14 @@ class Plan:
     def node_infos(self) -> tuple[NodeInfo, ...]:
         """The nodes as observers see them."""
         return tuple(
-            NodeInfo(n.index, n.label, n.type.__name__, n.type.kind if n.type is not Module else "framework", n.phase,
+            NodeInfo(n.index, n.label, *_type_and_kind(n), n.phase,
                      n.segment, n.position, n.needs)
             for n in self.nodes
         )  # fmt: skip
+
+
+def _type_and_kind(node: Node) -> tuple[str, str]:
+    return ("", "framework") if node.phase == "results" else (node.type.__name__, node.type.kind)
 
 
 class _Tables:

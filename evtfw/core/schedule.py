@@ -90,6 +90,11 @@ def make_schedule(process: Process, binder: Binder) -> Schedule:
     if not paths:
         binder.problems.append("no Path or EndPath: nothing would run; write e.g. process.path = Path(process.MODULE)")
     scheduled = list(dict.fromkeys(label for p in paths for label in p.labels))
+    if paths and not scheduled:
+        binder.problems.append(
+            f"{process.sequences[paths[0].name].location}: no path holds a module: nothing would run; write e.g. "
+            f"process.{paths[0].name} = Path(process.MODULE)"
+        )
     running = _reachable(scheduled, binder)
     binder.resolve_lists(running)
     running = _reachable(scheduled, binder)

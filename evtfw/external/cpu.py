@@ -27,7 +27,8 @@ class CpuBackend(Backend):
 
     Args:
         model: name of a shipped model, or path of an ONNX file.
-        threads: requests computed at the same time. 0: as many as there are cores, job threads and streams at least.
+        threads: requests computed at the same time. 0: as many as there are cores, but not
+            more than the job has threads or streams.
         intra_op_threads: threads within one call. 0: the cores that ``threads`` leave free, which is 1 unless there are
             fewer streams than cores.
         max_batch: rows in a call at most; larger requests are split. 0: axis 0 is no batch of independent rows, so each

@@ -35,7 +35,7 @@ def fallback(*choices: str | Backend | Recipe | None) -> Fallback:
     """
     left = tuple(choice for choice in choices if choice is not None and choice != "")
     if not left:
-        raise ValueError("fallback() needs at least one backend, e.g. fallback(args.triton, 'cpu:toptag')")
+        raise ValueError("fallback() needs at least one backend, e.g. fallback(args.backend, 'cpu:toptag')")
     return Fallback(left)
 
 

@@ -47,9 +47,9 @@ class RowQueue:
         self.blocked_s = 0.0
         self._arrivals: deque[Row] = deque()
         self._max_wake_rows = wake_rows
-        self.resize(limit_rows)
         self._chunk: Chunk | None = None
         self._changed = threading.Condition(threading.Lock())
+        self.resize(limit_rows)
         self._writer_sleeps = False
         self._urgent = False
         self._closed = False
@@ -69,8 +69,10 @@ class RowQueue:
 
     def resize(self, limit_rows: int) -> None:
         """Let `put` wait at another number of rows, as the size of an event becomes known."""
-        self._limit_rows = max(2, limit_rows)
-        self._wake_rows = max(1, min(self._max_wake_rows, self._limit_rows // 2))
+        with self._changed:
+            self._limit_rows = max(2, limit_rows)
+            self._wake_rows = max(1, min(self._max_wake_rows, self._limit_rows // 2))
+            self._changed.notify_all()  # who waits at the old limit may go on: the writer may sleep until the new one
 
     def close(self) -> None:
         """No row comes any more; `batches` ends after the last."""

@@ -189,6 +189,13 @@ def test_no_source_no_path_and_source_on_a_path() -> None:
     assert "holds the source" in one(made)
 
 
+def test_paths_without_modules() -> None:
+    made = Process("EMPTY")
+    made.source = ListSource.of([{}])
+    made.path = Path()
+    assert "no path holds a module" in one(made)
+
+
 def test_path_with_a_module_that_was_not_assigned() -> None:
     made = process()
     made.path = Path(made.reader, Jets())

@@ -6,11 +6,13 @@ import gc
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from evtfw import Completion, Event, ExternalWorkModule, Job, JobResult, Output, Path, Process, Producer
 from evtfw.core.errors import Cancelled, CompletionDropped, DeadlineExceeded
-from evtfw.testing import ListSource, SimulatedRuntime
+from evtfw.modules import TopTagger
+from evtfw.testing import ListSource, SimulatedRuntime, run_module
 
 Acquire = Callable[[Any, Event, Completion], None]
 
@@ -162,3 +164,8 @@ def test_an_event_that_hangs_bounds_how_far_others_run_ahead(monkeypatch: pytest
     result, _ = run(acquire, events=300, streams=4)
     assert result.fates["passed"] == 300
     assert max(index for time_ns, index in ahead if time_ns < 0.9e9) in range(45, 51)
+
+
+def test_run_module_waits_for_a_backend_with_real_threads() -> None:
+    images = np.zeros((2, 64, 64, 1), np.float32)
+    assert run_module(TopTagger(), {"images": images})["scores"].shape == (2,)

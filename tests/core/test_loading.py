@@ -112,13 +112,19 @@ def test_arguments_mistakes_and_help_come_through(write):
 
 
 def test_the_hash_tells_jobs_apart(write):
-    file = write(job="import helpers_of_job\n" + MINIMAL, helpers_of_job="x = 1\n")
+    parsing = "from evtfw import Arguments\nclass Args(Arguments):\n    x: int = 0\nArgs.parse()\n"
+    file = write(job="import helpers_of_job\n" + parsing + MINIMAL, helpers_of_job="x = 1\n")
     first = load_configuration(file)
     assert first.sha256 == load_configuration(file).sha256
-    assert first.sha256 != load_configuration(file, ["--x"]).sha256
+    assert first.sha256 != load_configuration(file, ["--x", "1"]).sha256
     file.write_text(file.read_text() + "# changed\n")
     assert first.sha256 != load_configuration(file).sha256
     assert first.text + "# changed\n" == load_configuration(file).text
+
+
+def test_arguments_that_nobody_reads_are_refused(write):
+    with pytest.raises(ConfigurationError, match="takes no arguments, but was given '--x'"):
+        load_process(write(job=MINIMAL), ["--x"])
 
 
 @pytest.mark.parametrize("name", ["json", "two words", "class", "numpy"])

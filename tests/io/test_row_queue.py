@@ -93,6 +93,19 @@ def test_put_waits_while_the_writer_is_behind_and_goes_on_when_it_is_not():
     assert queue.blocked_s > 0
 
 
+def test_a_larger_limit_releases_who_waits_at_the_old_one():
+    queue = RowQueue(ordered=True, wake_rows=2, limit_rows=4)
+    worker = threading.Thread(target=lambda: [queue.put(row(index)) for index in range(6)])
+    worker.start()
+    while worker.is_alive() and len(queue._arrivals) < 4:
+        worker.join(0.001)
+    queue.resize(10_000)
+    worker.join(60)
+    assert not worker.is_alive()
+    queue.close()
+    assert indices(queue.batches()) == list(range(6))
+
+
 def test_rows_that_overtook_a_missing_one_do_not_make_put_wait():
     # The missing event may need the thread that would wait.
     queue = RowQueue(ordered=True, wake_rows=1, limit_rows=4)
