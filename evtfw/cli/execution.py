@@ -94,9 +94,9 @@ class Execution:
         if self._report is None or self._memory is None:
             return ExitCode.OK
         process = self._configuration.process
-        record = JobRecord(
-            job.info, result, timing, self._memory.memory(), self._expanded(), process.options.model_dump(), sys.argv
-        )
+        command = [Path(sys.argv[0]).name, *sys.argv[1:]]
+        memory = self._memory.memory()
+        record = JobRecord(job.info, result, timing, memory, self._expanded(), process.options.model_dump(), command)
         try:
             page = write_report(self._report, record)
         except OutputError as error:

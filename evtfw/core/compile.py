@@ -84,7 +84,7 @@ def compile_process(process: Process) -> Compiled:
         raise ConfigurationError(dict.fromkeys(binder.problems))
     plan = make_plan(binder, schedule)
     threads = process.options.threads or usable_cores()
-    streams = process.options.streams or threads * (4 if plan.externals else 1)
+    streams = process.options.streams or threads * (8 if plan.externals else 1)
     return Compiled(process, binder, schedule, plan, source, selection, threads, streams)
 
 

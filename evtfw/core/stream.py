@@ -178,28 +178,33 @@ class Stream(StreamFailures, StreamObservation):
         event, absent, scheduler, functions = self.event, self.absent, self.scheduler, self.functions[0]
         event.lumi = self.block.lumi.block  # type: ignore[union-attr]
         bit_counts, clock, stamps = self.bit_counts, scheduler.clock.now_ns, self.stamps[0]
-        note, is_bulk = stamps.append, not scheduler.observers.wants_events
+        note, until_sample = stamps.append, self.events_until_cpu_sample
+        if scheduler.observers.wants_events:
+            until_sample = 0
         for row in self.rows:
             event.row = row
             event.index += 1
-            self.events_until_cpu_sample -= 1
-            if not is_bulk or self.events_until_cpu_sample <= 0 or scheduler.is_aborting:
+            until_sample -= 1
+            if until_sample <= 0 or scheduler.is_aborting:
+                self.events_until_cpu_sample = until_sample
                 self._run_simple_event()
+                until_sample = 0 if scheduler.observers.wants_events else self.events_until_cpu_sample
                 continue
-            before = len(stamps)
             note(clock())
             try:
                 for function in functions:
                     function(event)
                     note(clock())
             except BaseException as error:
-                self.recover_observed(0, function, error, before)
+                passes = len(stamps) // (1 + len(functions))  # the whole ones before
+                self.recover_observed(0, function, error, passes * (1 + len(functions)))
                 self._end_event()
                 continue
             bit_counts[self.bits] += 1
             self.bits = 0
             self.ended += 1
             event[:] = absent
+        self.events_until_cpu_sample = until_sample
         self.block = None
         self.pass_on_stamps(0)
 

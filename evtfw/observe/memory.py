@@ -13,6 +13,7 @@ from evtfw.observe.series import Series
 
 _WARM_UP = 0.2  # of the samples: caches and buffers fill first
 _FEWEST_SAMPLES = 10
+_FEWEST_EVENTS = 10_000  # a slope over fewer says more about caches that fill than about leaks
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,14 +65,14 @@ class MemoryObserver(Observer):
 
 
 def growth_per_10000(events: np.ndarray, sizes: np.ndarray) -> float | None:
-    """Return the slope of ``sizes`` per 10 000 events after the warm-up, or None for too few samples.
+    """Return the slope of ``sizes`` per 10 000 events after the warm-up, or None for too few samples or events.
 
     >>> growth_per_10000(np.arange(20) * 1000.0, 5e6 + np.arange(20) * 1000.0 * 3)
     30000.0
     """
     first = int(len(events) * _WARM_UP)
     x, y = events[first:], sizes[first:]
-    if len(x) < _FEWEST_SAMPLES or np.ptp(x) == 0:
+    if len(x) < _FEWEST_SAMPLES or np.ptp(x) < _FEWEST_EVENTS:
         return None
     x = x - x.mean()
     return round(float(x @ (y - y.mean()) / (x @ x)) * 10_000, 3)

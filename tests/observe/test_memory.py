@@ -18,7 +18,7 @@ def test_a_job_is_sampled():
     memory = observer.memory()
     assert memory.peak_bytes >= memory.series["resident_bytes"].max() > 1e6
     assert memory.series["events_ended"][-1] == result.events_read
-    assert memory.growth_bytes is not None
+    assert memory.growth_bytes is None  # too few events to tell
 
 
 def test_growth_is_found_after_the_warm_up():
