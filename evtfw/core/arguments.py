@@ -32,12 +32,15 @@ class HelpRequested(EvtfwError):
 
 
 @contextlib.contextmanager
-def given_arguments(arguments: Sequence[str]) -> Iterator[None]:
-    """While a configuration is being loaded: what stood after ``--``.
+def given_arguments(arguments: Sequence[str] | None) -> Iterator[None]:
+    """While a configuration is being loaded: what stood after ``--``; None inside another one: what that was given.
 
     Raises:
         ConfigurationError: at the end, if there are arguments and the configuration did not parse them.
     """
+    if arguments is None:
+        yield
+        return
     given = _Given(arguments)
     token = _given.set(given)
     try:

@@ -56,17 +56,19 @@ class Configuration:
         return digest.hexdigest()
 
 
-def load_process(path: str | Path, arguments: Sequence[str] = ()) -> Process:
+def load_process(path: str | Path, arguments: Sequence[str] | None = None) -> Process:
     """Run a configuration file and return its process; see `load_configuration`."""
     return load_configuration(path, arguments).process
 
 
-def load_configuration(path: str | Path, arguments: Sequence[str] = (), *, keep_imports: bool = False) -> Configuration:
+def load_configuration(
+    path: str | Path, arguments: Sequence[str] | None = None, *, keep_imports: bool = False
+) -> Configuration:
     """Run a configuration file, with its folder on ``sys.path``, and return what it made.
 
     Args:
         path: the file, or the name of a configuration that is shipped with evtfw, e.g. ``toptag``.
-        arguments: what ``Arguments.parse()`` shall read in it.
+        arguments: what ``Arguments.parse()`` shall read in it; None: what the configuration that loads it was given.
         keep_imports: leave the folder on ``sys.path`` and the modules imported from it in ``sys.modules``, as after
             running a script; otherwise they are forgotten, so that configurations of different folders can be loaded
             one after the other though their files have the same names.
@@ -91,7 +93,7 @@ def load_configuration(path: str | Path, arguments: Sequence[str] = (), *, keep_
             _execute(code, module, file)
         local = _local_modules(modules_before, {folder, *sys.path} - set(paths_before))
         sources = {str(file): text} | {n: _source(m) for n, m in sorted(local.items()) if n != name}
-        return Configuration(_the_process(vars(module), file), file, tuple(arguments), sources, note)
+        return Configuration(_the_process(vars(module), file), file, tuple(arguments or ()), sources, note)
     finally:
         if not keep_imports:
             _forget(_local_modules(modules_before, {folder, *sys.path} - set(paths_before)))

@@ -122,6 +122,14 @@ def test_the_hash_tells_jobs_apart(write):
     assert first.text + "# changed\n" == load_configuration(file).text
 
 
+def test_a_configuration_loaded_by_another_gets_its_arguments(write):
+    parsing = "from evtfw import Arguments\nclass Args(Arguments):\n    name: str = 'A'\nargs = Args.parse()\n"
+    inner = write(inner=parsing + MINIMAL + "process.options.max_events = len(args.name)\n")
+    outer = inner.with_name("outer.py")
+    outer.write_text(f"from evtfw.core.loading import load_process\nprocess = load_process({str(inner)!r})\n")
+    assert load_process(outer, ["--name", "long"]).options.max_events == 4
+
+
 def test_arguments_that_nobody_reads_are_refused(write):
     with pytest.raises(ConfigurationError, match="takes no arguments, but was given '--x'"):
         load_process(write(job=MINIMAL), ["--x"])
