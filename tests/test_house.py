@@ -54,6 +54,8 @@ def name_of(path):
 
 
 def room_of(path):
+    if path.name == "__main__.py":  # the command under another name
+        return "cli"
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py").replace("__init__", "")
 
 

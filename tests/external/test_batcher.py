@@ -16,28 +16,9 @@ from evtfw.core.errors import (
 from evtfw.core.resource import JobContext
 from evtfw.external.batcher import Batcher
 from evtfw.external.contract import ModelDescription, Provenance, Reply, Request, TensorSpec, Times
-from evtfw.external.mock import MockBackend
 from evtfw.external.pool import PooledBackend
+from tests.external.batching import manual, negated, sizes, values
 from tests.external.conftest import ROWS, ManualClock, Outcome, rows, submit
-
-
-def negated(inputs):
-    return {"y": -inputs["x"]}
-
-
-def manual(context, description=ROWS, slots=1, **options):
-    inner = MockBackend(negated, description=description, manual=True, slots=slots, url="mock:rows")
-    batcher = Batcher(inner, **options)
-    batcher.open(context)
-    return inner, batcher
-
-
-def sizes(inner):
-    return [len(request.inputs["x"]) for request in inner.pending]
-
-
-def values(outcome):
-    return outcome.reply["y"].ravel().tolist()
 
 
 def test_a_free_slot_is_used_at_once_and_a_taken_one_collects(context):

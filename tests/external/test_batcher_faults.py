@@ -15,26 +15,8 @@ from evtfw.core.errors import (
 )
 from evtfw.external.batcher import Batcher
 from evtfw.external.mock import MockBackend
+from tests.external.batching import manual, negated, values
 from tests.external.conftest import ROWS, rows, submit
-
-
-def negated(inputs):
-    return {"y": -inputs["x"]}
-
-
-def manual(context, description=ROWS, slots=1, **options):
-    inner = MockBackend(negated, description=description, manual=True, slots=slots, url="mock:rows")
-    batcher = Batcher(inner, **options)
-    batcher.open(context)
-    return inner, batcher
-
-
-def sizes(inner):
-    return [len(request.inputs["x"]) for request in inner.pending]
-
-
-def values(outcome):
-    return outcome.reply["y"].ravel().tolist()
 
 
 def test_a_poisonous_request_does_not_harm_the_others(context):
