@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from evtfw.core.binding import SOURCE, Binder, BoundModule, open_source
+from evtfw.core.binding import Binder, BoundModule, open_source
 from evtfw.core.errors import ConfigurationError, InputError
 from evtfw.core.executor import usable_cores
 from evtfw.core.instances import make_instance
@@ -98,6 +98,3 @@ def _selection(process: Process, binder: Binder) -> Selection:
     except ConfigurationError as error:
         binder.problems += error.problems
         return Selection()
-
-
-__all__ = ["SOURCE", "Compiled", "compile_process"]

@@ -8,16 +8,8 @@ import threading
 import time
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Protocol
 
 Task = Callable[[], None]
-
-
-class Executor(Protocol):
-    """Runs tasks, in any order and on any thread."""
-
-    def submit(self, task: Task) -> None:
-        """Run the task soon. From any thread; does not block."""
 
 
 def usable_cores() -> int:

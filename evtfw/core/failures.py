@@ -79,7 +79,6 @@ class StreamFailures:
 
     def _init_failures(self) -> None:
         self.bad_nodes: set[int] = set()
-        self.failed_nodes: set[int] = set()
         self.is_abandoned = False
         self.unprocessed = 0
         self.failure_fates: Counter[str] = Counter()
@@ -89,7 +88,6 @@ class StreamFailures:
         """Forget the failures of the event that ended."""
         if self.bad_nodes or self.is_abandoned:
             self.bad_nodes = set()
-            self.failed_nodes = set()
             self.is_abandoned = False
             self.event.has_failures = False
             self.calls.error[:] = [None] * len(self.calls.error)
@@ -143,7 +141,6 @@ class StreamFailures:
         policy = self.scheduler.policy.decide(error)
         with self.lock:
             self.bad_nodes = self.bad_nodes | {node_index}
-            self.failed_nodes = self.failed_nodes | {node_index}
             self.event.has_failures = True
             self.is_abandoned = self.is_abandoned or policy == "rethrow"
         if node.phase == "acquire":  # if the request had ended before acquire raised, its reply was counted already
@@ -162,8 +159,9 @@ class StreamFailures:
         """Give up all requests in flight of this event."""
         raise NotImplementedError
 
-    def skip_outputs(self) -> None:
+    def skip_event(self) -> None:
         """The event is not processed at all: outputs need to know, to keep the order of the others."""
+        self.unprocessed += 1
         for output in self.outputs.values():
             output.skip(self.event)
 

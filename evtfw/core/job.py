@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from evtfw.core.accounting import PathCount
 from evtfw.core.compile import Compiled, compile_process
@@ -66,10 +66,6 @@ class JobResult:
     cpu_s: float
     accumulators: Mapping[str, Mapping[str, Any]]
     statistics: Mapping[str, float]
-
-
-class _RuntimeWithIdle(Protocol):
-    on_idle: Callable[[], None]
 
 
 class Job:

@@ -131,13 +131,6 @@ class ThreadedRuntime:
         """See `Runtime.finished`."""
         self._finished.set()
 
-    def worker_of(self) -> dict[int, str]:
-        """Names of the job's threads by identifier."""
-        threads = [worker.thread for worker in self._executor.workers]
-        if self._reader is not None:
-            threads.append(self._reader)
-        return {thread.ident: thread.name for thread in threads if thread.ident is not None}
-
     def statistics(self) -> dict[str, float]:
         """Busy and CPU time of the workers, their number, and whether the interpreter's lock bounded the job."""
         watch = self._watch

@@ -58,14 +58,12 @@ class Schedule:
         order: labels of the modules that run, the source excluded.
         gates: of each of them.
         waits: for each, the labels whose products or decisions it waits for.
-        unconsumed: labels in tasks that nobody consumes; they do not run.
     """
 
     paths: list[PathPlan]
     order: list[str]
     gates: dict[str, Gate]
     waits: dict[str, set[str]]
-    unconsumed: list[str]
 
 
 def simplify(gate: Iterable[Term]) -> Gate:
@@ -114,7 +112,7 @@ def make_schedule(process: Process, binder: Binder) -> Schedule:
             gates[label] = simplify(term for c in consumers for term in gates.get(c, OPEN)) or OPEN
     order, waits = _order(running, gates, paths, binder, report=False)
     _check_gates(order, gates, binder)
-    return Schedule(paths, order, gates, waits, [label for label in tasked if label not in running])
+    return Schedule(paths, order, gates, waits)
 
 
 def _plan_path(name: str, path: Sequence, binder: Binder) -> PathPlan:

@@ -154,12 +154,11 @@ class Stream(StreamFailures, StreamObservation):
         event.lumi = self.block.lumi.block  # type: ignore[union-attr]
         bit_counts = self.bit_counts
         for row in self.rows:
-            if scheduler.is_aborting:
-                self.unprocessed += 1
-                self.skip_outputs()
-                continue
             event.row = row
             event.index += 1
+            if scheduler.is_aborting:
+                self.skip_event()
+                continue
             try:
                 for function in functions:
                     function(event)
@@ -211,8 +210,7 @@ class Stream(StreamFailures, StreamObservation):
     def _run_simple_event(self) -> None:
         """One event of a simple plan with everything that an observer may want."""
         if self.scheduler.is_aborting:
-            self.unprocessed += 1
-            self.skip_outputs()
+            self.skip_event()
             return
         self.begin_observed_event()
         self.run_observed(0)
@@ -226,8 +224,7 @@ class Stream(StreamFailures, StreamObservation):
             event.row = row
             event.index += 1
             if self.scheduler.is_aborting:
-                self.unprocessed += 1
-                self.skip_outputs()
+                self.skip_event()
                 continue
             self.counters[:] = self.scheduler.needs
             self.segments_left = len(self.counters)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 from evtfw.core.completion import Completion
 from evtfw.core.errors import ConfigurationError, ExternalError
+from evtfw.core.executor import usable_cores
 from evtfw.core.resource import JobContext
 from evtfw.external.batcher import Batcher, BatcherStatistics
 from evtfw.external.contract import Backend, ModelDescription, Request, Tensors
@@ -82,7 +81,7 @@ class CpuBackend(Backend):
         """See `Backend.open`."""
         if self._batcher is not None and self._batcher.is_open:
             raise ConfigurationError(f"{self.url} is open already: give each job its own backend object, or the URL")
-        cores = min(_available_cores(), max(1, context.threads))
+        cores = min(usable_cores(), max(1, context.threads))
         threads = self._threads or max(1, min(cores, context.streams))
         intra_op_threads = self._intra_op_threads or max(1, cores // threads)
         self._compute_threads = threads * intra_op_threads
@@ -136,7 +135,3 @@ class CpuBackend(Backend):
         if self._batcher is None:
             raise ExternalError(f"{self.url} is not open yet")
         return self._batcher
-
-
-def _available_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

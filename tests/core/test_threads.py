@@ -21,11 +21,13 @@ from evtfw import (
     Input,
     Job,
     Output,
+    OutputModule,
     Path,
     Process,
     Producer,
 )
 from evtfw.core.source import Chunk, ColumnInfo, Source
+from evtfw.observe.timing import TimingObserver
 from evtfw.testing import ListSource
 
 
@@ -241,3 +243,34 @@ def test_blocked_workers_are_replaced() -> None:
     result = Job(process).run()
     assert result.error is None
     assert result.statistics["active_threads"] == 8
+
+
+@pytest.mark.parametrize("is_observed", [False, True])
+def test_outputs_see_each_event_once_also_when_the_job_fails(is_observed: bool) -> None:
+    """Within a block of many short events, those behind the failing one are skipped under their own numbers."""
+    seen: list[int] = []
+
+    class Keep(OutputModule):
+        def write(self, event: Event) -> bool:
+            seen.append(event.index)
+            return True
+
+        def skip(self, event: Event) -> None:
+            seen.append(event.index)
+
+    class Fail(Producer):
+        def produce(self, event: Event) -> None:
+            if event.index == 3000:
+                raise RuntimeError("bad")
+
+    process = Process("ONCE")
+    process.source = ListSource.of([{} for _ in range(20_000)], 20_000)
+    process.fail = Fail()
+    process.keep = Keep()
+    process.path = Path(process.fail)
+    process.end = EndPath(process.keep)
+    process.set_options(threads=1, streams=1)
+    result = Job(process, [TimingObserver()] if is_observed else []).run()
+    assert result.exit_code == ExitCode.MODULE
+    assert sorted(seen) == list(range(result.events_read))
+    assert sum(result.fates.values()) == result.events_read
