@@ -69,11 +69,32 @@ def strip(parts: Sequence[tuple[str, float, str, str]]) -> Html:
         for name, size, shown, style in parts
         if size > 0
     )
-    legend = "".join(
-        f'<li><i style="background:var(--{style})"></i>{escape(name)} <b>{escape(shown)}</b></li>'
-        for name, _, shown, style in parts
+    return Html(f'<div class="strip">{spans}</div>{legend([(name, style, shown) for name, _, shown, style in parts])}')
+
+
+def legend(entries: Sequence[tuple[str, str] | tuple[str, str, str]]) -> Html:
+    """Names of colours.
+
+    Args:
+        entries: name, colour, and a figure to show beside the name if there is one.
+    """
+    items = []
+    for name, style, *shown in entries:
+        figure = f" <b>{escape(shown[0])}</b>" if shown else ""
+        items.append(f'<li><i style="background:var(--{style})"></i>{escape(name)}{figure}</li>')
+    return Html(f'<ul class="legend">{"".join(items)}</ul>')
+
+
+def stacked_bar(parts: Sequence[tuple[float, str]]) -> Html:
+    """A bar of several parts for a table's cell.
+
+    Args:
+        parts: share of the cell's width, and name of the colour.
+    """
+    spans = "".join(
+        f'<span style="width:{100 * share:.2f}%;background:var(--{style})"></span>' for share, style in parts if share
     )
-    return Html(f'<div class="strip">{spans}</div><ul class="legend">{legend}</ul>')
+    return Html(f'<div class="meter stacked">{spans}</div>')
 
 
 def details(title: str, body: str) -> Html:

@@ -7,13 +7,16 @@ from typing import Any
 
 from evtfw.observe.charts import histogram_chart, mean_over_time, spark_histogram, spread_over_time, step_chart
 from evtfw.observe.histogram import DurationHistogram
-from evtfw.observe.html_parts import Html, bar, details, table
+from evtfw.observe.html_parts import Html, bar, details, legend, stacked_bar, table
+from evtfw.observe.replies import TIME_PARTS, ReplyTiming, ServerTiming
 from evtfw.observe.report import JobRecord
 from evtfw.observe.timing import ModuleTiming, Timing
 from evtfw.observe.units import count, duration
 
 _TRANSITIONS_SHOWN = 12
 _FEWEST_SAMPLES = 4
+_PART_STYLES = {"serialise": "cyan", "network": "warn", "queue": "violet2", "compute": "external"}
+_ELSEWHERE_STYLE = "plain"
 
 
 def over_time_part(record: JobRecord) -> list[Html]:
@@ -110,8 +113,33 @@ def _external_module(module: ModuleTiming, wall_s: float) -> Html:
     listed = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts)
     return Html(
         f'<h3>{escape(module.label)} <span class="soft">{escape(module.type)}</span></h3>'
-        f'<div class="split"><figure>{drawing}</figure><dl>{listed}</dl></div>'
+        f'<div class="split"><figure>{drawing}</figure><dl>{listed}</dl></div>{_servers(replies)}'
     )
+
+
+def _servers(replies: ReplyTiming) -> Html:
+    """Who answered, and where the time of their replies went, on a common scale."""
+    if not any(server.mean_parts_ns for server in replies.servers):
+        return Html()
+    longest_ns = max(server.mean_wait_ns for server in replies.servers) or 1.0
+    shown = [name for name in TIME_PARTS if any(name in server.mean_parts_ns for server in replies.servers)]
+    rows = [_server_row(server, shown, longest_ns) for server in replies.servers]
+    columns = ("Server", "Mean wait", "Replies", "Mean", *(name.capitalize() for name in shown), "Elsewhere", "Rows")
+    names = [(name.capitalize(), _PART_STYLES[name]) for name in shown] + [("Elsewhere", _ELSEWHERE_STYLE)]
+    note = "Elsewhere: waiting to be packed, for this computer's threads, or for what the server does not tell."
+    return Html(f'{table(columns, rows, left=2)}{legend(names)}<p class="note">{note}</p>')
+
+
+def _server_row(server: ServerTiming, shown: list[str], longest_ns: float) -> tuple[object, ...]:
+    parts_ns = [server.mean_parts_ns.get(name, 0.0) for name in shown]
+    elsewhere_ns = max(0.0, server.mean_wait_ns - sum(parts_ns))
+    styles = [*(_PART_STYLES[name] for name in shown), _ELSEWHERE_STYLE]
+    shares = [ns / longest_ns for ns in (*parts_ns, elsewhere_ns)]
+    return (
+        server.name, stacked_bar(list(zip(shares, styles, strict=True))), count(server.replies),
+        *(duration(ns * 1e-9) for ns in (server.mean_wait_ns, *parts_ns, elsewhere_ns)),
+        f"{server.mean_batch_rows:.1f}" if server.mean_batch_rows is not None else "-",
+    )  # fmt: skip
 
 
 def transitions_part(timing: Timing) -> Html:

@@ -6,7 +6,7 @@ import dataclasses
 import threading
 from array import array
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,69 +19,126 @@ TIME_PARTS = ("serialise", "network", "queue", "compute")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class ServerTiming:
+    """The replies of one server, or of one backend on this machine.
+
+    Args:
+        name: the backend, its server, and for a fallback the reason that came first.
+        replies: how many.
+        mean_wait_ns: from submission to the reply.
+        mean_parts_ns: where replies say that their time went, by `TIME_PARTS`; only parts that are not zero.
+        mean_batch_rows: rows of the batches that requests were part of, seen from a request; None if not told.
+    """
+
+    name: str
+    replies: int
+    mean_wait_ns: float
+    mean_parts_ns: Mapping[str, float]
+    mean_batch_rows: float | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class ReplyTiming:
     """All requests of an external-work module.
 
     Args:
         wait: from submission to the end of the request, failed ones included.
-        served: number of replies by the backend that answered, with its server and the reason of a fallback.
+        servers: who answered, the most busy first.
         failed: number of requests that ended in an error, by its type.
-        mean_parts_ns: where replies say that their time went, by `TIME_PARTS`; only parts that are not zero.
-        mean_batch_rows: rows of the batches that requests were part of, seen from a request; None if not told.
+        mean_parts_ns, mean_batch_rows: as in `ServerTiming`, over all servers.
     """
 
     wait: DurationHistogram
-    served: Mapping[str, int]
+    servers: tuple[ServerTiming, ...]
     failed: Mapping[str, int]
     mean_parts_ns: Mapping[str, float]
     mean_batch_rows: float | None
+
+    @property
+    def served(self) -> dict[str, int]:
+        """Number of replies by who answered."""
+        return {server.name: server.replies for server in self.servers}
+
+
+class _Sums:
+    """What replies of equal provenance add up to."""
+
+    __slots__ = ("batched", "compute_ns", "network_ns", "provenance", "queue_ns", "replies", "rows", "serialise_ns",
+                 "timed", "wait_ns")  # fmt: skip
+
+    def __init__(self, provenance: Any) -> None:
+        self.provenance = provenance
+        self.replies = self.wait_ns = self.timed = self.rows = self.batched = 0
+        self.serialise_ns = self.network_ns = self.queue_ns = self.compute_ns = 0
+
+    def add_times(self, times: Any) -> None:
+        self.serialise_ns += times.serialise_ns
+        self.network_ns += times.network_ns
+        self.queue_ns += times.queue_ns
+        self.compute_ns += times.compute_ns
+        self.timed += 1
+        if times.batch_rows:
+            self.rows += times.batch_rows
+            self.batched += 1
+
+    def add(self, other: _Sums) -> None:
+        for name in self.__slots__:
+            if name != "provenance":
+                setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    def mean_parts_ns(self) -> dict[str, float]:
+        totals = {name: getattr(self, f"{name}_ns") for name in TIME_PARTS}
+        return {name: total / self.timed for name, total in totals.items() if total}
+
+    def mean_batch_rows(self) -> float | None:
+        return self.rows / self.batched if self.batched else None
 
 
 class _StreamReplies:
     """Sums of one stream, which no other thread touches: no lock is needed."""
 
-    __slots__ = ("batched", "failed", "parts_ns", "rows", "served", "timed", "waits")
+    __slots__ = ("failed", "served", "waits")
 
     def __init__(self) -> None:
         self.waits = array("q")
-        self.served: dict[int, list[Any]] = {}
+        self.served: dict[int, _Sums] = {}
         self.failed: Counter[str] = Counter()
-        self.parts_ns = [0] * len(TIME_PARTS)
-        self.timed = self.rows = self.batched = 0
 
-    def add(self, reply: Any) -> None:
+    def add(self, reply: Any, wait_ns: int) -> None:
         if isinstance(reply, BaseException):
             self.failed[type(reply).__name__] += 1
             return
         # The contract of backends is another room's: whatever has its attributes is understood.
         provenance = getattr(reply, "provenance", None)
-        entry = self.served.get(id(provenance))
-        if entry is None:
+        sums = self.served.get(id(provenance))
+        if sums is None:
             if len(self.served) >= _MOST_PROVENANCES:
                 self.compact()
-            entry = self.served[id(provenance)] = [provenance, 0]
-        entry[1] += 1
+            sums = self.served.get(id(provenance))
+        if sums is None:
+            sums = self.served[id(provenance)] = _Sums(provenance)
+        sums.replies += 1
+        sums.wait_ns += wait_ns
         times = getattr(reply, "times", None)
         if times is not None:
-            self._add_times(times)
+            sums.add_times(times)
 
     def compact(self) -> None:
-        """Join equal provenances that are different objects."""
-        joined: Counter[Any] = Counter()
-        for provenance, number in self.served.values():
-            joined[provenance] += number
-        self.served = {id(provenance): [provenance, number] for provenance, number in joined.items()}
+        """Join provenances that are different objects and name the same server."""
+        self.served = {id(sums.provenance): sums for sums in _joined(self.served.values()).values()}
 
-    def _add_times(self, times: Any) -> None:
-        parts = self.parts_ns
-        parts[0] += times.serialise_ns
-        parts[1] += times.network_ns
-        parts[2] += times.queue_ns
-        parts[3] += times.compute_ns
-        self.timed += 1
-        if times.batch_rows:
-            self.rows += times.batch_rows
-            self.batched += 1
+
+def _joined(all_sums: Iterable[_Sums]) -> dict[tuple[str, str, bool], _Sums]:
+    """Add up what has the same backend, the same server, and is, or is not, a fallback; new objects."""
+    found: dict[tuple[str, str, bool], _Sums] = {}
+    for sums in all_sums:
+        by = sums.provenance
+        backend = "unknown" if by is None else str(getattr(by, "backend", by))
+        key = (backend, getattr(by, "server", ""), bool(getattr(by, "fallback_reason", "")))
+        if key not in found:
+            found[key] = _Sums(by)
+        found[key].add(sums)
+    return found
 
 
 class ReplyTally:
@@ -96,7 +153,7 @@ class ReplyTally:
         """Count a request that ended with a reply or an exception."""
         replies = self._streams[stream]
         replies.waits.append(wait_ns)
-        replies.add(reply)
+        replies.add(reply, wait_ns)
         if len(replies.waits) >= _BUFFERED_WAITS:
             self._reduce(replies)
 
@@ -107,18 +164,23 @@ class ReplyTally:
 
     def timing(self) -> ReplyTiming:
         """Return the sums; complete when no stream adds any more."""
-        served: Counter[str] = Counter()
         failed: Counter[str] = Counter()
         for replies in self._streams:
             self._reduce(replies)
             failed.update(replies.failed)
-            for provenance, number in replies.served.values():
-                served[_describe(provenance)] += number
-        timed, batched = sum(r.timed for r in self._streams), sum(r.batched for r in self._streams)
-        totals = [sum(parts) for parts in zip(*(r.parts_ns for r in self._streams), strict=True)]
-        means = {name: total / timed for name, total in zip(TIME_PARTS, totals, strict=False) if total}
-        rows = sum(r.rows for r in self._streams) / batched if batched else None
-        return ReplyTiming(self._waits[0], served, failed, means, rows)
+        servers = _joined(sums for replies in self._streams for sums in replies.served.values()).values()
+        total = _Sums(None)
+        for sums in servers:
+            total.add(sums)
+        timings = sorted(map(_server_timing, servers), key=lambda server: -server.replies)
+        return ReplyTiming(self._waits[0], tuple(timings), failed, total.mean_parts_ns(), total.mean_batch_rows())
+
+
+def _server_timing(sums: _Sums) -> ServerTiming:
+    mean_wait_ns = sums.wait_ns / max(1, sums.replies)
+    return ServerTiming(
+        _describe(sums.provenance), sums.replies, mean_wait_ns, sums.mean_parts_ns(), sums.mean_batch_rows()
+    )
 
 
 def _describe(provenance: Any) -> str:

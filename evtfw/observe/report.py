@@ -20,6 +20,7 @@ from evtfw.core.job import JobResult
 from evtfw.core.observer import Failure, JobInfo
 from evtfw.observe.figures import job_figures
 from evtfw.observe.memory import Memory
+from evtfw.observe.replies import ServerTiming
 from evtfw.observe.timing import ModuleTiming, Timing
 
 SCHEMA_VERSION = 1
@@ -196,7 +197,18 @@ def _module(module: ModuleTiming, timing: Timing | None) -> dict[str, Any]:
         figures["served"], figures["failed"] = dict(replies.served), dict(replies.failed)
         figures["mean_parts_s"] = {name: value * 1e-9 for name, value in replies.mean_parts_ns.items()}
         figures["mean_batch_rows"] = replies.mean_batch_rows
+        figures["servers"] = [_server(server) for server in replies.servers]
     return figures
+
+
+def _server(server: ServerTiming) -> dict[str, Any]:
+    return {
+        "name": server.name,
+        "replies": server.replies,
+        "mean_wait_s": server.mean_wait_ns * 1e-9,
+        "mean_parts_s": {name: value * 1e-9 for name, value in server.mean_parts_ns.items()},
+        "mean_batch_rows": server.mean_batch_rows,
+    }
 
 
 def _transitions(timing: Timing | None) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from rich import box
 from rich.console import Console, ConsoleOptions, Group, RenderableType
@@ -155,7 +155,7 @@ class TimingSummary:
                 *(duration(ns * 1e-9) for ns in (wait.quantile_ns(0.5), wait.quantile_ns(0.99), wait.max_ns)),
                 duration(module.step.wall.mean_ns * 1e-9),
                 f"{in_flight:.1f}",
-                " + ".join(module.replies.served),
+                _served_by(module.replies.served),
             )
         return table
 
@@ -229,6 +229,11 @@ def bar(fraction: float, cells: int, ascii_only: bool = False) -> str:
         return ("#" * round(fraction * cells)).ljust(cells)
     eighths = round(fraction * cells * 8)
     return ("█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()).ljust(cells)
+
+
+def _served_by(served: Mapping[str, int]) -> str:
+    """Who answered; how often, if there were several."""
+    return " + ".join(f"{name} ({count(number)})" if len(served) > 1 else name for name, number in served.items())
 
 
 def _cells(fractions: list[float], width: int) -> list[int]:

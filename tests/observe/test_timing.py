@@ -128,6 +128,24 @@ def test_replies_are_counted_by_who_served_them():
     assert replies.mean_batch_rows is None
 
 
+def test_each_server_has_a_latency_split_of_its_own():
+    observer = TimingObserver()
+    observer.begin_job(toptag_info())
+    produce = next(node.index for node in toptag_info().nodes if node.phase == "produce")
+    for number in range(4):
+        server, reason = ("b:1", "") if number else ("a:1", f"try {number}")
+        times = SimpleNamespace(serialise_ns=10, network_ns=20, queue_ns=0, compute_ns=100 * number, batch_rows=number)
+        reply = SimpleNamespace(provenance=SimpleProvenance("triton+grpc://m", server, reason), times=times)
+        observer.replied(number % 2, produce, 0, 1000 * (number + 1), reply)
+    observer.end_job(None)
+    busy, rare = next(module.replies for module in observer.timing().modules if module.replies).servers
+    assert (busy.name, busy.replies, busy.mean_wait_ns) == ("triton+grpc://m at b:1", 3, 3000)
+    assert busy.mean_parts_ns == {"serialise": 10, "network": 20, "compute": 200}
+    assert busy.mean_batch_rows == 2
+    assert (rare.name, rare.replies) == ("triton+grpc://m at a:1 (fallback: try 0)", 1)
+    assert rare.mean_batch_rows is None
+
+
 def test_failures_are_counted_by_module_and_type():
     observer = TimingObserver()
     observer.begin_job(toptag_info())
