@@ -24,6 +24,12 @@ BENCHMARKS = {
     "startup": "time to the first event against importing the job's dependencies",
     "threads": "8 threads against 2, and idle threads",
     "switch_interval": "the interpreter's switch interval: throughput against latency",
+    "remote_job": "a job on a real tritonserver against perf_analyzer's own maximum",
+    "hiding_remote": "ordinary modules beside a remote service of 50 ms, against the same job without it",
+    "serve": "evtfw serve against tritonserver's python backend, driven by perf_analyzer",
+    "overload": "goodput of evtfw serve at five times its capacity",
+    "failover": "a job while one of its two servers is killed, or stopped",
+    "many_calls": "memory of client and server over 100 000 calls",
 }
 
 QUIET_LOAD = 0.5
