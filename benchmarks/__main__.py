@@ -24,6 +24,7 @@ BENCHMARKS = {
     "startup": "time to the first event against importing the job's dependencies",
     "threads": "8 threads against 2, and idle threads",
     "switch_interval": "the interpreter's switch interval: throughput against latency",
+    "triton_client": "client CPU per request to a real tritonserver, beside bare tritonclient",
     "remote_job": "a job on a real tritonserver against perf_analyzer's own maximum",
     "hiding_remote": "ordinary modules beside a remote service of 50 ms, against the same job without it",
     "serve": "evtfw serve against tritonserver's python backend, driven by perf_analyzer",

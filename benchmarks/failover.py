@@ -17,7 +17,7 @@ DEADLINE_S = 2.0
 THREADS, STREAMS = 2, 16
 ROUNDS = 3
 DEAD_TARGET_S, HUNG_TARGET_S = 1.0, DEADLINE_S + 0.5
-MODEL = f"m=sim:m?latency_ms={LATENCY_MS}&answer=echo&concurrency=64&inputs=x:float32[?,4]&outputs=y:float32[?,4]"
+MODEL = f"m=sim:m?latency_ms={LATENCY_MS}&servers=64&inputs=x:float32[?,4]&outputs=y:float32[?,4]"
 
 
 class Disturb(Producer):
@@ -45,7 +45,7 @@ def measure(options: Options) -> Report:
     for name, target_s in (("killed", DEAD_TARGET_S), ("stopped", HUNG_TARGET_S)):
         extra_s = differences(walls[name], walls["undisturbed"])
         report.add("extra time", f"one server {name}", extra_s, "s", target=target_s)
-        lost = [float(events - result.fates["written"]) for result in found[name]]
+        lost = [float(events - result.fates["passed"]) for result in found[name]]
         report.add("events lost, failed or repeated", f"one server {name}", lost, "", target=0.0)
     report.add("job", "undisturbed", walls["undisturbed"], "s")
     report.note(f"Deadline of a request: {DEADLINE_S:g} s. Servers: evtfw serve with a simulated model, own processes.")

@@ -17,10 +17,7 @@ STREAMS = round(1.5 * THREADS * (1 + LATENCY_MS * 1e-3 / WORK_S))
 EVENTS = 3000
 ROUNDS = 5
 TARGET = 0.95
-MODEL = (
-    f"m=sim:m?latency_ms={LATENCY_MS}&answer=echo&concurrency={4 * STREAMS}&inputs=x:float32[?,16]"
-    "&outputs=y:float32[?,16]"
-)
+MODEL = f"m=sim:m?latency_ms={LATENCY_MS}&servers={4 * STREAMS}&inputs=x:float32[?,16]&outputs=y:float32[?,16]"
 
 
 def measure(options: Options) -> Report:

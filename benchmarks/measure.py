@@ -62,7 +62,7 @@ class Figure:
 
     @property
     def ratio(self) -> float | None:
-        return None if self.target is None else self.value / self.target
+        return self.value / self.target if self.target else None
 
     @property
     def passed(self) -> bool | None:

@@ -21,10 +21,7 @@ OVERLOAD = 5
 SECONDS = 5.0
 ROUNDS = 3
 GOODPUT_TARGET, REFUSAL_TARGET_MS = 0.9, 10.0
-MODEL = (
-    f"m=sim:m?latency_ms={LATENCY_MS}&answer=echo&concurrency={CONCURRENCY}&inputs=x:float32[?,16]"
-    "&outputs=y:float32[?,16]"
-)
+MODEL = f"m=sim:m?latency_ms={LATENCY_MS}&servers={CONCURRENCY}&inputs=x:float32[?,16]&outputs=y:float32[?,16]"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +62,7 @@ def measure(options: Options) -> Report:
 
 
 def _run(load: float, seconds: float) -> Outcome:
-    with EvtfwServe(["--model", MODEL, "--queue-size", str(QUEUE)]) as server:
+    with EvtfwServe(["--model", MODEL, "--set", f"queue_size={QUEUE}", "--set", "max_batch=1"]) as server:
         channel = grpc.insecure_channel(server.address)
         with channel:
             stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)

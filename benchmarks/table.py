@@ -45,7 +45,11 @@ def _cells(figure: Figure) -> list[str]:
     if figure.target is not None:
         sign = "≥" if figure.at_least else "≤"
         verdict = "[green]pass[/]" if figure.passed else "[red]fail[/]"
-        cells[3:] = [f"{sign} {_number(figure.target)}", f"{figure.ratio:.2f}", verdict]
+        cells[3:] = [
+            f"{sign} {_number(figure.target)}",
+            f"{figure.ratio:.2f}" if figure.ratio is not None else "-",
+            verdict,
+        ]
     return cells
 
 

@@ -35,12 +35,16 @@ SUBJECTS = {
     "click": ["cli/*"],
     "fastjet": ["modules/*"],
     "fsspec": ["io/*"],
+    "google": ["external/service/config*", "external/service/*/*", "external/tfserving/*", "external/triton/*"],
+    "grpc": ["external/grpc/*", "external/service/endpoint/*", "external/tfserving/*", "external/triton/*"],
     "hist": ["io/histogram_*", "modules/*histograms*"],
     "matplotlib": ["io/histogram_*", "observe/*"],
     "mplhep": ["io/histogram_*"],
     "onnxruntime": ["external/onnx_model*"],
+    "prometheus_client": ["external/service/metrics*"],
     "pyarrow": ["io/parquet_*"],
     "rich": ["cli/*", "observe/*"],
+    "tritonclient": ["external/service/*", "external/triton/*"],
     "uproot": ["io/*"],
 }
 """Which files may import a library that is not for everybody."""

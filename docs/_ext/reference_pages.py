@@ -201,7 +201,8 @@ def api_pages() -> dict[str, str]:
     pages = {"api/evtfw.md": public_page()}
     for room in ROOMS:
         package = importlib.import_module(f"evtfw.{room}")
-        names = [f"evtfw.{room}.{i.name}" for i in pkgutil.iter_modules(package.__path__) if not i.name.startswith("_")]
+        found = pkgutil.walk_packages(package.__path__, f"evtfw.{room}.")
+        names = [info.name for info in found if not info.name.rpartition(".")[2].startswith("_")]
         pages[f"api/{room}.md"] = room_page(room, package, names)
     pages["api/testing.md"] = "# evtfw.testing\n\n" + automodule("evtfw.testing") + "\n"
     pages["api/data.md"] = "# evtfw.data\n\n" + automodule("evtfw.data") + "\n"

@@ -17,6 +17,7 @@ from evtfw.cli.exit_codes import exit_codes
 from evtfw.cli.graph import graph
 from evtfw.cli.list import list_plugins
 from evtfw.cli.run import run
+from evtfw.cli.serve import serve
 from evtfw.cli.session import Group, Session, exit_code_of, leave_alone, paragraphs
 from evtfw.core.arguments import HelpRequested
 from evtfw.core.errors import ExitCode
@@ -30,6 +31,7 @@ from evtfw.core.errors import ExitCode
             "Examples:",
             "  evtfw run toptag                       the shipped top-tagging job on its shipped sample",
             "  evtfw run job.py -t 8 -- --files a.root   a job of yours, with arguments of its own",
+            "  evtfw serve --model toptag=cpu:toptag  the same model for other processes, as a Triton server offers it",
             "  evtfw check job.py                     all mistakes of a configuration at once",
             "  evtfw list; evtfw describe TopTagger   what is there, and what it takes and gives",
         ]
@@ -43,7 +45,7 @@ def cli() -> None:
     """
 
 
-for command in (run, check, list_plugins, describe, graph, dump, exit_codes, completions):
+for command in (run, serve, check, list_plugins, describe, graph, dump, exit_codes, completions):
     cli.add_command(command)
 
 

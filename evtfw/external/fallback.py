@@ -10,11 +10,11 @@ from evtfw.core.completion import CallbackCompletion, Completion
 from evtfw.core.errors import (
     BadRequest,
     Cancelled,
-    ConfigurationError,
     ExternalError,
     ServerUnavailable,
 )
 from evtfw.core.resource import JobContext
+from evtfw.external.alike import check_alike, differences, named
 from evtfw.external.contract import Backend, ModelDescription, Recipe, Reply, Request, Tensors
 from evtfw.external.delivery import deliver
 from evtfw.external.urls import make_backend
@@ -80,11 +80,11 @@ class FallbackBackend(Backend):
         self._clock, self._say = context.clock, context.say
         try:
             problems = self._open_all(context)
-            _check_alike(self._serving)
+            check_alike(self._serving)
         except BaseException:
             self.close()
             raise
-        lines = [*(f"cannot use {problem}" for problem in problems), *_differences(self._serving)]
+        lines = [*(f"cannot use {problem}" for problem in problems), *differences(self._serving)]
         rest = [choice.summary for choice in self._serving[1:]]
         lines.append(
             f"using {self._serving[0].summary}" + (f", and if it fails {', then '.join(rest)}" if rest else "")
@@ -102,7 +102,7 @@ class FallbackBackend(Backend):
                 choice.open(context)
             except ExternalError as error:
                 choice.close()
-                problems.append(_named(choice, error))
+                problems.append(named(choice, error))
                 continue
             serving.append(choice)
             if len(serving) == 1:
@@ -193,7 +193,7 @@ class _Attempt:
         if error is None:
             deliver(self._done, self._with_reason(reply))
         elif self._backend._next(self._position, error, self._done):
-            self._reason = "; ".join(filter(None, (self._reason, _named(self._serving[self._position], error))))
+            self._reason = "; ".join(filter(None, (self._reason, named(self._serving[self._position], error))))
             self._position += 1
             self._failures += 1
             self.send()
@@ -209,38 +209,3 @@ class _Attempt:
             fallback_reason="; ".join(filter(None, (self._reason, reply.provenance.fallback_reason))),
         )
         return Reply(reply.outputs, provenance, reply.times, reply.nonfinite)
-
-
-def _named(backend: Backend, error: BaseException) -> str:
-    return str(error) if backend.url in str(error) else f"{backend.url}: {error}"
-
-
-def _differences(backends: list[Backend]) -> list[str]:
-    """Say which stand-ins are known to be another model than the first choice."""
-    first = backends[0].describe()
-    return [
-        f"{other.url} has another model file than {backends[0].url} (sha256 {model.sha256}, not {first.sha256})"
-        for other, model in ((other, other.describe()) for other in backends[1:])
-        if first.sha256 and model.sha256 and model.sha256 != first.sha256
-    ]
-
-
-def _check_alike(backends: list[Backend]) -> None:
-    """Raise ConfigurationError if the backends do not take and give the same tensors."""
-    first = backends[0].describe()
-    problems = []
-    for other in backends[1:]:
-        model = other.describe()
-        for side in ("inputs", "outputs"):
-            ours, theirs = ({(s.name, str(s.dtype), s.shape) for s in getattr(m, side)} for m in (first, model))
-            if ours and theirs and ours != theirs:
-                problems.append(
-                    f"{other.url} cannot stand in for {backends[0].url}: its {side} are "
-                    f"{_listed(model, side)}, not {_listed(first, side)}"
-                )
-    if problems:
-        raise ConfigurationError(problems)
-
-
-def _listed(model: ModelDescription, side: str) -> str:
-    return ", ".join(str(spec) for spec in getattr(model, side))

@@ -4,28 +4,16 @@ from __future__ import annotations
 
 import functools
 import itertools
-import re
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TypeAlias
 
 import evtfw.core.errors
 from evtfw.core.completion import Completion
 from evtfw.core.errors import ExternalError, ServerUnavailable, nearest
 from evtfw.core.resource import JobContext
-from evtfw.external.contract import (
-    Backend,
-    ModelDescription,
-    Provenance,
-    Reply,
-    Request,
-    Tensors,
-    TensorSpec,
-    inputs_of,
-)
+from evtfw.external.contract import Backend, ModelDescription, Provenance, Reply, Request, Tensors, inputs_of
 from evtfw.external.delivery import deliver
+from evtfw.external.tensor_specs import parse_tensor_specs, zeros
 from evtfw.external.urls import BackendUrl, OptionReader, parse_url
 from evtfw.external.validate import Validator
 
@@ -50,6 +38,7 @@ class MockBackend(Backend):
         manual: requests wait in `pending` until the test ends them.
         slots: what `Backend.slots` says.
 
+    >>> import numpy as np
     >>> from evtfw.core.completion import CallbackCompletion
     >>> backend = MockBackend(lambda inputs: {"double": 2 * inputs["x"]})
     >>> backend.submit({"x": np.arange(3)}, CallbackCompletion(lambda reply, error: print(reply["double"])))
@@ -83,13 +72,13 @@ class MockBackend(Backend):
         """See `Backend.from_url`."""
         parsed = parse_url(url)
         options = OptionReader(parsed)
-        inputs, outputs = (_tensor_specs(parsed, options.text(side, "")) for side in ("inputs", "outputs"))
+        inputs, outputs = (parse_tensor_specs(parsed, options.text(side, "")) for side in ("inputs", "outputs"))
         fail_every = options.integer("fail_every", 0, at_least=0)
         error = _error_class(parsed, options.text("error", "ServerUnavailable"))
         reachable = options.choice("open", "ok", ("ok", "fail"))
         options.finish()
         description = ModelDescription(parsed.path or "mock", inputs=inputs, outputs=outputs, max_batch_size=None)
-        answer: Answer = functools.partial(_zeros, outputs) if outputs else echo
+        answer: Answer = functools.partial(zeros, outputs) if outputs else echo
         if fail_every:
             answer = _failing(answer, fail_every, error, url)
         backend = cls(answer, description=description, url=url)
@@ -190,11 +179,6 @@ class PendingRequest:
             deliver(done, outcome)
 
 
-def _zeros(specs: tuple[TensorSpec, ...], inputs: Tensors) -> dict[str, NDArray[Any]]:
-    rows = max((len(array) for array in inputs.values() if array.ndim), default=1)
-    return {spec.name: np.zeros([rows, *(n or 0 for n in spec.shape[1:])], spec.dtype) for spec in specs}
-
-
 def _failing(answer: Answer, every: int, error: type[ExternalError], url: str) -> Answer:
     numbers = itertools.count(1)
 
@@ -205,21 +189,6 @@ def _failing(answer: Answer, every: int, error: type[ExternalError], url: str) -
         return answer(inputs)
 
     return answer_or_fail
-
-
-def _tensor_specs(url: BackendUrl, text: str) -> tuple[TensorSpec, ...]:
-    specs = []
-    for part in filter(None, text.split(";")):
-        match = re.fullmatch(r"([^:\[\]]+):(\w+)\[([-?,\d\s]*)\]", part)
-        try:
-            if match is None:
-                raise ValueError
-            axes = [axis.strip() for axis in match[3].split(",") if axis.strip()]
-            shape = tuple(None if axis == "?" else int(axis) for axis in axes)
-            specs.append(TensorSpec(match[1], np.dtype(match[2]), shape))
-        except (ValueError, TypeError):
-            raise ValueError(f"'{url}': '{part}' is no tensor; write NAME:DTYPE[?,64,64,1]") from None
-    return tuple(specs)
 
 
 def _error_class(url: BackendUrl, name: str) -> type[ExternalError]:

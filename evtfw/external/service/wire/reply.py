@@ -1,0 +1,107 @@
+"""ModelInferResponse messages, written as bytes: what all replies of a model and shape share is encoded once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evtfw.core.errors import BadReply
+from evtfw.external.contract import Times
+from evtfw.external.service.wire.datatypes import datatype_of
+from evtfw.external.service.wire.head import SharedRange
+from evtfw.external.service.wire.protobuf import bytes_field, number_field, prefix, varint
+
+Output: TypeAlias = tuple[str, NDArray[Any], SharedRange | None]
+"""Name and array, and where it was written if not into the reply."""
+
+_MODEL, _VERSION, _ID, _PARAMETERS, _OUTPUTS, _RAW = 1, 2, 3, 4, 5, 6
+_QUEUE: Final = bytes_field(1, b"queue_us")
+_COMPUTE: Final = bytes_field(1, b"compute_us")
+_FINAL: Final = bytes_field(_PARAMETERS, bytes_field(1, b"triton_final_response") + bytes_field(2, number_field(1, 1)))
+_KNOWN_HEADS: Final = 256
+_SMALL: Final = 1 << 14
+
+
+class ReplyWriter:
+    """Writes the replies of one model. Not to be shared between threads.
+
+    Args:
+        model, version: as served.
+    """
+
+    def __init__(self, model: str, version: str) -> None:
+        self._model = bytes_field(_MODEL, model.encode()) + bytes_field(_VERSION, version.encode())
+        self._known: dict[tuple[object, ...], bytes] = {}
+
+    def write(self, request_id: bytes, outputs: Sequence[Output], times: Times, *, is_final: bool = False) -> bytes:
+        """Return the message.
+
+        Raises:
+            BadReply: an output has a type that the protocol does not have.
+        """
+        pieces: list[bytes | memoryview] = [self._head_of(outputs)]
+        if request_id:
+            pieces.append(bytes_field(_ID, request_id))
+        pieces.append(_microseconds(_QUEUE, times.queue_ns))
+        pieces.append(_microseconds(_COMPUTE, times.compute_ns))
+        if is_final:
+            pieces.append(_FINAL)
+        for _, array, shared in outputs:
+            # Clients count on one for each output, so those in shared memory have an empty one.
+            content = content_of(array) if shared is None else b""
+            pieces.append(prefix(_RAW, len(content)))
+            pieces.append(content)
+        return b"".join(pieces)
+
+    def _head_of(self, outputs: Sequence[Output]) -> bytes:
+        key = tuple([(name, array.dtype, array.shape, shared) for name, array, shared in outputs])
+        head = self._known.get(key)
+        if head is None:
+            head = self._model + b"".join([_output_head(*output) for output in outputs])
+            if len(self._known) >= _KNOWN_HEADS:
+                self._known.clear()
+            self._known[key] = head
+        return head
+
+
+def _output_head(name: str, array: NDArray[Any], shared: SharedRange | None) -> bytes:
+    try:
+        datatype = datatype_of(array.dtype)
+    except ValueError as error:
+        raise BadReply(f"output '{name}': {error}") from None
+    fields = bytes_field(1, name.encode()) + bytes_field(2, datatype.encode())
+    if array.ndim:
+        fields += bytes_field(3, b"".join(map(varint, array.shape)))
+    if shared is not None:
+        fields += _parameter(4, b"shared_memory_region", bytes_field(3, shared.region.encode()))
+        fields += _parameter(4, b"shared_memory_byte_size", number_field(2, shared.size_bytes))
+        if shared.offset:
+            fields += _parameter(4, b"shared_memory_offset", number_field(2, shared.offset))
+    return bytes_field(_OUTPUTS, fields)
+
+
+def _parameter(number: int, name: bytes, value: bytes) -> bytes:
+    return bytes_field(number, bytes_field(1, name) + bytes_field(2, value))
+
+
+def _microseconds(key: bytes, time_ns: int) -> bytes:
+    return bytes_field(_PARAMETERS, key + bytes_field(2, number_field(2, max(0, time_ns // 1000))))
+
+
+def content_of(array: NDArray[Any]) -> bytes | memoryview:
+    """Return an array as ``raw_output_contents`` has it; a view if it is large and lies in memory like that."""
+    if array.dtype.kind in "OSU":
+        return b"".join([_with_length(string) for string in array.ravel().tolist()])
+    if array.dtype.byteorder == ">":
+        array = array.astype(array.dtype.newbyteorder("<"))
+    if array.nbytes <= _SMALL or not array.flags.c_contiguous:
+        return array.tobytes()
+    return array.reshape(-1).view(np.uint8).data
+
+
+def _with_length(string: object) -> bytes:
+    content = string if isinstance(string, bytes) else str(string).encode()
+    return len(content).to_bytes(4, "little") + content

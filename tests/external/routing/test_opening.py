@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import dataclasses
+import threading
+
+import pytest
+
+from evtfw.core.errors import ServerUnavailable
+from evtfw.external.contract import TensorSpec
+from tests.external.conftest import ROWS
+from tests.external.routing.bench import Bench, Server
+
+
+class Late(Server):
+    """Cannot be reached the first times."""
+
+    def __init__(self, name, failures, **options):
+        super().__init__(name, **options)
+        self.failures = failures
+        self.opened = 0
+        self.tried = threading.Semaphore(0)
+
+    def open(self, context):
+        self.opened += 1
+        try:
+            if self.opened <= self.failures:
+                raise ServerUnavailable("refused")
+            super().open(context)
+        finally:
+            self.tried.release()
+
+
+def wait_for(condition):
+    """The helper thread is about to do something."""
+    pause = threading.Event()
+    for _ in range(1000):
+        if condition():
+            return
+        pause.wait(0.01)
+    pytest.fail("it never happens")
+
+
+def test_who_could_not_be_reached_is_opened_in_the_background():
+    late = Late("a", failures=3)
+    bench = Bench(late, Server("b"))
+    for times in (2, 3, 4):
+        wait_for(lambda: bench.clock.next_due_ns() is not None)
+        bench.wait(20)
+        wait_for(lambda times=times: late.opened >= times)
+    wait_for(lambda: bench.statistics()[0].state == "serving")
+    assert late.opened == 4
+    wait_for(lambda: "sim://a/rows can be reached now and is used" in bench.said)
+    outcomes = bench.serve(10)
+    assert {outcome.reply.provenance.backend for outcome in outcomes} == {"sim://a/rows", "sim://b/rows"}
+    assert len(bench.said) == 2
+
+
+def test_who_turns_out_to_be_another_model_is_not_used():
+    other = dataclasses.replace(ROWS, outputs=(TensorSpec("z", "float32", (None, 1)),))
+    late = Late("a", failures=1, description=other)
+    bench = Bench(late, Server("b"))
+    bench.wait(20)
+    wait_for(lambda: any("is not used" in line for line in bench.said))
+    bench.serve(5)
+    assert late.requests == 0
+    assert late.closed == 2
+
+
+def test_after_closing_nothing_is_opened_any_more():
+    late = Late("a", failures=9)
+    bench = Bench(late, Server("b"))
+    bench.router.close()
+    bench.wait(100)
+    assert late.opened == 1
+
+
+def test_a_server_that_is_opened_during_the_end_is_closed():
+    entered, go_on = threading.Event(), threading.Event()
+
+    class Slow(Late):
+        def open(self, context):
+            if self.opened:
+                entered.set()
+                assert go_on.wait(30)
+            super().open(context)
+
+    late = Slow("a", failures=1)
+    bench = Bench(late, Server("b"))
+    bench.wait(20)
+    assert entered.wait(30)
+    closed = late.closed
+    bench.router.close()
+    go_on.set()
+    wait_for(lambda: late.closed == closed + 1)

@@ -1,0 +1,162 @@
+"""Tokens, certificates and addresses (row 49)."""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+
+import grpc
+import pytest
+
+from evtfw.core.errors import ConfigurationError
+from evtfw.external.service.endpoint import Security
+from evtfw.external.service.endpoint.security import check_address
+from tests.external.service.endpoint.conftest import LIMIT_S, client_of, serving, tensor, values
+
+x509 = pytest.importorskip("cryptography.x509", reason="certificates are made with cryptography")
+METHODS = ("ServerLive", "ModelInfer", "ModelStreamInfer", "NoSuchMethod", "SystemSharedMemoryRegister")
+
+
+def make_pair(folder, name, signer=None):
+    """Write NAME.pem and NAME.key, signed by another pair or by itself; returns what signs others."""
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, name)])
+    issuer, signing_key = signer or (subject, key)
+    now = dt.datetime.now(dt.UTC)
+    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    certificate = (
+        x509.CertificateBuilder(issuer, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=signer is None, path_length=None), critical=True)
+        .sign(signing_key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    (folder / f"{name}.pem").write_bytes(certificate.public_bytes(pem))
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / f"{name}.key").write_bytes(private)
+    return subject, key
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("keys")
+    authority = make_pair(folder, "authority")
+    make_pair(folder, "server", authority)
+    make_pair(folder, "client", authority)
+    make_pair(folder, "stranger")
+    return folder
+
+
+def code_of(endpoint, method, metadata):
+    with grpc.insecure_channel(endpoint.address) as channel, pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary(f"/inference.GRPCInferenceService/{method}")(b"", metadata=metadata, timeout=LIMIT_S)
+    return caught.value.code().name
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        (),
+        [("authorization", "")],
+        [("authorization", "Bearer wrong")],
+        [("authorization", "Bearer secret2")],
+        [("authorization", "secret")],
+        [("authorization", "Bearer secret"), ("authorization", "Bearer secret")],
+    ],
+)
+@pytest.mark.parametrize("method", METHODS)
+def test_every_call_needs_the_token(token_endpoint, method, metadata):
+    assert code_of(token_endpoint, method, metadata) == "UNAUTHENTICATED"
+
+
+@pytest.fixture(scope="module")
+def token_endpoint():
+    with serving(security=Security(token="secret")) as endpoint:
+        yield endpoint
+
+
+def test_the_token_opens(token_endpoint):
+    with client_of(token_endpoint) as client:
+        client.infer("rows", [tensor(values())], headers={"authorization": "Bearer secret"}, client_timeout=LIMIT_S)
+
+
+def test_the_token_is_not_shown():
+    assert "secret" not in repr(Security(token="secret"))
+
+
+def ask(endpoint, root, client=None):
+    options = {"ssl": True, "root_certificates": str(root)}
+    if client is not None:
+        options |= {"private_key": str(client.with_suffix(".key")), "certificate_chain": str(client)}
+    with client_of(endpoint, **options) as connected:
+        return connected.is_server_live(client_timeout=3.0)
+
+
+def is_refused(*arguments):
+    from tritonclient.utils import InferenceServerException
+
+    with pytest.raises(InferenceServerException) as caught:
+        ask(*arguments)
+    return caught.value.status() in ("StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED")
+
+
+def test_tls(keys):
+    security = Security(str(keys / "server.pem"), str(keys / "server.key"))
+    with serving(security=security) as endpoint:
+        assert ask(endpoint, keys / "authority.pem")
+        assert is_refused(endpoint, keys / "stranger.pem")
+        assert ask(endpoint, keys / "authority.pem")
+
+
+def test_client_certificates(keys):
+    security = Security(str(keys / "server.pem"), str(keys / "server.key"), str(keys / "authority.pem"))
+    with serving(security=security) as endpoint:
+        assert ask(endpoint, keys / "authority.pem", keys / "client.pem")
+        assert is_refused(endpoint, keys / "authority.pem")
+        assert is_refused(endpoint, keys / "authority.pem", keys / "stranger.pem")
+        assert ask(endpoint, keys / "authority.pem", keys / "client.pem")
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:8001", "[::]:8001", "host.example:8001", "192.168.0.1:8001", ":8001"])
+def test_other_addresses_need_tls_and_a_token(keys, address):
+    tls = {"certificate_file": str(keys / "server.pem"), "key_file": str(keys / "server.key")}
+    for security in (Security(), Security(token="t"), Security(**tls)):
+        with pytest.raises(ConfigurationError, match="--insecure"):
+            check_address(address, security)
+    check_address(address, Security(**tls, token="t"))
+    check_address(address, Security(), is_insecure_allowed=True)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "localhost:1", "[::1]:1", "unix:/tmp/socket"])
+def test_addresses_of_this_machine(address):
+    check_address(address, Security())
+
+
+def test_mistakes_in_the_configuration(keys, tmp_path):
+    with pytest.raises(ConfigurationError, match="both"):
+        Security(certificate_file="x")
+    with pytest.raises(ConfigurationError, match="need TLS"):
+        Security(client_ca_file="x")
+    with pytest.raises(ConfigurationError, match="printable"):
+        Security(token="a\nb")
+    with (
+        pytest.raises(ConfigurationError, match="cannot read the key file"),
+        serving(security=Security(str(keys / "server.pem"), str(tmp_path / "none"))),
+    ):
+        pass
+    with (
+        pytest.raises(ConfigurationError, match="cannot listen"),
+        serving(security=Security(str(keys / "server.pem"), str(keys / "server.pem"))),
+    ):
+        pass
+    with (
+        serving() as endpoint,
+        pytest.raises(ConfigurationError, match="cannot listen"),
+        serving(address=endpoint.address),
+    ):
+        pass

@@ -1,0 +1,3 @@
+"""The models run inside the servers, with what is installed there."""
+
+collect_ignore = ["models"]
