@@ -102,7 +102,7 @@ def load(address: str, model: str, concurrency: int, shapes: Sequence[str], *, s
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder, "found.csv")
         words = ["-b", "1", "--async", "--concurrency-range", concurrency, "--max-trials", "4", "-s", "25", "-f", table]
-        words += ["--percentile", "99", "--measurement-interval", round(seconds * 1e3)]
+        words += ["--input-data", "zero", "--percentile", "99", "--measurement-interval", round(seconds * 1e3)]
         for shape in shapes:
             words += ["--shape", shape]
         done = run_perf_analyzer(model, address, *words)

@@ -30,12 +30,15 @@ nitpick_ignore_regex = [
     # Types of other projects: the build is offline, so it has no inventories of them.
     (r"py:.*", r"(abc|numpy|np|pydantic|pydantic_core|annotated_types|typing|collections|pathlib|argparse)\b.*"),
     (r"py:.*", r"(threading|array|weakref|enum|queue|datetime|dt|rich|importlib|types|hist|awkward|ak|pa|uproot)\b.*"),
-    (r"py:.*", r"pyarrow\b.*"),
+    (r"py:.*", r"(pyarrow|google|grpc|asyncio|_asyncio|random)\b.*"),
     # What Sphinx takes annotations apart to, where they are strings.
-    (r"py:.*", r"dict\[str"),
+    (r"py:.*", r"(dict\[str|tuple\[int)"),
     # Names that annotations take from their module: type variables, aliases, private helpers.
     (r"py:.*", r"((.*\.)?T|_\w+|.*\._\w+(\..*)?)"),
-    (r"py:.*", r"(.*\.)?(NDArray|Any|Self|ClassVar|Hist|Literal|Path|Console|Token|array|State|Step|Task)(\[.*\])?"),
+    (
+        r"py:.*",
+        r"(.*\.)?(NDArray|Any|Self|Behaviour|ClassVar|Hist|Literal|Path|Console|Token|array|State|Step|Task)(\[.*\])?",
+    ),
 ]
 
 suppress_warnings = ["ref.python"]  # two rooms may have a class of the same name, and annotations do not say which

@@ -16,6 +16,7 @@ from evtfw.external.errors import ModelNotFound
 from evtfw.external.service.endpoint.calls import Behaviour, Context
 from evtfw.external.service.endpoint.errors import NotImplementedHere, Refused
 from evtfw.external.service.endpoint.regions import Regions
+from evtfw.external.service.statistics import Duration
 from evtfw.external.service.wire.datatypes import datatype_of
 from evtfw.external.service.wire.limits import Limits
 from evtfw.external.service.wire.names import check_model
@@ -23,7 +24,7 @@ from evtfw.external.service.wire.names import check_model
 if TYPE_CHECKING:
     from evtfw.external.service.model import HostedModel
     from evtfw.external.service.service import Service
-    from evtfw.external.service.statistics import Duration
+    from evtfw.external.service.statistics import ModelStatistics
 
 PREFIX: Final = "/inference.GRPCInferenceService/"
 _NOT_HERE: Final = (
@@ -205,9 +206,15 @@ def _duration(duration: Duration) -> Any:
     return pb.StatisticDuration(count=duration.count, ns=duration.ns)
 
 
+def _not_answered(statistics: ModelStatistics) -> Duration:
+    """Failed, refused and cancelled requests: the protocol counts them together, the metrics tell them apart."""
+    ends = (statistics.fail, statistics.reject, statistics.cancel)
+    return Duration(sum(end.count for end in ends), sum(end.ns for end in ends))
+
+
 def _statistics(model: HostedModel) -> Any:
     statistics = model.statistics()
-    names = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output")
+    names = ("success", "queue", "compute_input", "compute_infer", "compute_output")
     parts = ("compute_input", "compute_infer", "compute_output")
     return pb.ModelStatistics(
         name=model.name,
@@ -215,7 +222,9 @@ def _statistics(model: HostedModel) -> Any:
         last_inference=statistics.last_inference_ms,
         inference_count=statistics.inference_count,
         execution_count=statistics.execution_count,
-        inference_stats=pb.InferStatistics(**{name: _duration(getattr(statistics, name)) for name in names}),
+        inference_stats=pb.InferStatistics(
+            fail=_duration(_not_answered(statistics)), **{name: _duration(getattr(statistics, name)) for name in names}
+        ),
         batch_stats=[
             pb.InferBatchStatistics(batch_size=rows, **{part: _duration(getattr(size, part)) for part in parts})
             for rows, size in statistics.batch_sizes.items()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import socket
+import queue
 import threading
 
 import grpc
@@ -137,12 +138,17 @@ def test_too_many_bytes_are_refused(backend):
             assert first.result(timeout=LIMIT_S)
 
 
-def test_a_full_queue_is_told(backend):
+def test_a_full_queue_is_told_and_the_refused_count_as_failed(backend):
     settings = ServingSettings(default_policy=QueuePolicy(max_queue_size=1))
+    ended = queue.SimpleQueue()
     with serving(ByHand(), settings=settings) as endpoint, grpc.insecure_channel(endpoint.address) as channel:
-        calls = [channel.unary_unary(INFER).future(message(request_id=str(n))) for n in range(20)]
-        codes = [code_of(call) for call in calls[-3:]]
-        assert codes == ["RESOURCE_EXHAUSTED"] * 3
+        for number in range(20):
+            channel.unary_unary(INFER).future(message(request_id=str(number))).add_done_callback(ended.put)
+        refused = [ended.get(timeout=LIMIT_S) for _ in range(18)]  # one is computed, one waits
+        assert {code_of(call) for call in refused} == {"RESOURCE_EXHAUSTED"}
+        with client_of(endpoint) as client:
+            counts = client.get_inference_statistics("rows").model_stats[0].inference_stats
+            assert (counts.success.count, counts.fail.count) == (0, 18)
 
 
 def test_messages_that_never_come_are_ended():
