@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import socket
 import queue
+import socket
 import threading
 
 import grpc
