@@ -126,7 +126,10 @@ def _servers(replies: ReplyTiming) -> Html:
     rows = [_server_row(server, shown, longest_ns) for server in replies.servers]
     columns = ("Server", "Mean wait", "Replies", "Mean", *(name.capitalize() for name in shown), "Elsewhere", "Rows")
     names = [(name.capitalize(), _PART_STYLES[name]) for name in shown] + [("Elsewhere", _ELSEWHERE_STYLE)]
-    note = "Elsewhere: waiting to be packed, for this computer's threads, or for what the server does not tell."
+    note = (
+        "Network: on the way, and in a server that does not tell its own times (tritonserver does not). "
+        "Elsewhere: waiting to be packed, or for this computer's threads."
+    )
     return Html(f'{table(columns, rows, left=2)}{legend(names)}<p class="note">{note}</p>')
 
 

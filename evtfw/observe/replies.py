@@ -188,4 +188,8 @@ def _describe(provenance: Any) -> str:
         return "unknown"
     server, reason = getattr(provenance, "server", ""), getattr(provenance, "fallback_reason", "")
     backend = str(getattr(provenance, "backend", provenance))
-    return backend + (f" at {server}" if server else "") + (f" (fallback: {reason})" if reason else "")
+    return (
+        backend
+        + (f" at {server}" if server and server not in backend else "")
+        + (f" (fallback: {reason})" if reason else "")
+    )

@@ -122,7 +122,7 @@ def test_replies_are_counted_by_who_served_them():
         observer.replied(number % 2, produce, 0, 1000 + number, reply)
     observer.end_job(None)
     replies = next(module.replies for module in observer.timing().modules if module.replies)
-    assert replies.served == {"triton+grpc://a:1/m at a:1": 2, "cpu:m (fallback: a:1 is down)": 1, "unknown": 1}
+    assert replies.served == {"triton+grpc://a:1/m": 2, "cpu:m (fallback: a:1 is down)": 1, "unknown": 1}
     assert replies.failed == {"DeadlineExceeded": 1}
     assert replies.wait.count == 5
     assert replies.mean_batch_rows is None
