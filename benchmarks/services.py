@@ -104,7 +104,7 @@ class LockFreeWork(Producer):
     """Computes without the interpreter's lock when its input is there."""
 
     rounds = Parameter[int]("rounds of hashing")
-    number = Input[int]("what to wait for")
+    number = Input[object]("what to wait for")
     digest = Output[bytes]("the hash")
 
     def produce(self, event: Event) -> None:
