@@ -38,17 +38,36 @@ SUBJECTS = {
     "google": ["external/service/config*", "external/service/*/*", "external/tfserving/*", "external/triton/*"],
     "grpc": ["external/grpc/*", "external/service/endpoint/*", "external/tfserving/*", "external/triton/*"],
     "hist": ["io/histogram_*", "modules/*histograms*"],
-    "matplotlib": ["io/histogram_*", "observe/*"],
+    "matplotlib": ["cli/emulate_*", "io/histogram_*", "observe/*"],
     "mplhep": ["io/histogram_*"],
+    "lightgbm": ["external/emulator/trees/*"],
+    "onnx": ["external/emulator/*"],
     "onnxruntime": ["external/onnx_model*"],
     "prometheus_client": ["external/service/metrics*"],
     "pyarrow": ["io/parquet_*"],
     "rich": ["cli/*", "observe/*"],
+    "scipy": ["external/emulator/*"],
+    "sklearn": ["external/emulator/trees/*"],
     "tritonclient": ["external/service/*", "external/triton/*"],
     "uproot": ["io/*"],
+    "xgboost": ["external/emulator/trees/*"],
+    "yaml": ["external/emulator/device/*"],
 }
 """Which files may import a library that is not for everybody."""
-HEAVY = {"boost_histogram", "fastjet", "hist", "matplotlib", "mplhep", "onnxruntime", "pyarrow"}
+HEAVY = {
+    "boost_histogram",
+    "fastjet",
+    "hist",
+    "lightgbm",
+    "matplotlib",
+    "mplhep",
+    "onnx",
+    "onnxruntime",
+    "pyarrow",
+    "scipy",
+    "sklearn",
+    "xgboost",
+}
 TOP_LEVEL = {"pyarrow": ["io/parquet_file.py"]}
 """Files that import a heavy library at once, because they are themselves imported only when it is needed."""
 

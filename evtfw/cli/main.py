@@ -13,6 +13,7 @@ from evtfw.cli.check import check
 from evtfw.cli.completions import completions
 from evtfw.cli.describe import describe
 from evtfw.cli.dump import dump
+from evtfw.cli.emulate import emulate
 from evtfw.cli.exit_codes import exit_codes
 from evtfw.cli.graph import graph
 from evtfw.cli.list import list_plugins
@@ -45,7 +46,7 @@ def cli() -> None:
     """
 
 
-for command in (run, serve, check, list_plugins, describe, graph, dump, exit_codes, completions):
+for command in (run, serve, emulate, check, list_plugins, describe, graph, dump, exit_codes, completions):
     cli.add_command(command)
 
 

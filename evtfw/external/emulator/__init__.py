@@ -1,0 +1,1 @@
+"""The in-process FPGA: exact arithmetic, the device's clock, its cost."""

@@ -1,0 +1,1 @@
+"""Number formats of devices, one file each."""
