@@ -11,9 +11,9 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from evtfw.external.contract import Tensors
+from evtfw.external.protobuf_wire import LENGTH, Malformed, prefix, read_fields, text
 from evtfw.external.tfserving.messages import ModelSpec
 from evtfw.external.tfserving.tensors import MAX_BYTES, Piece, contiguous, read_tensor, string_tensor, tensor_head
-from evtfw.external.triton.fields import LENGTH, Malformed, prefix, read_fields, text
 
 _MODEL_SPEC, _INPUTS = 1, 2
 _OUTPUTS, _REPLY_SPEC = 1, 2

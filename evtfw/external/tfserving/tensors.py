@@ -9,9 +9,9 @@ from typing import Any, Final, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from evtfw.external.protobuf_wire import LENGTH, Malformed, number, prefix, read_fields, read_varint, text
 from evtfw.external.tfserving.datatypes import STRING, datatype_of, dtype_of
 from evtfw.external.tfserving.messages import TensorProto
-from evtfw.external.triton.fields import LENGTH, Malformed, number, prefix, read_fields, read_varint, text
 
 Piece: TypeAlias = bytes | NDArray[Any]
 """A part of a message; contiguous arrays stand for their bytes."""

@@ -7,7 +7,6 @@
     description   its answers as a `ModelDescription`
     encoding      requests as bytes
     decoding      bytes as replies: views into the message
-    fields        the few forms of protobuf that both need
     datatypes     Triton's names of element types
     options       what stands behind the question mark of an URL
     regions       shared memory for a server on this machine

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evtfw.core.errors import BadReply, nearest
+from evtfw.external.protobuf_wire import FIXED64, LENGTH, VARINT, Malformed, read_double, read_fields, read_varint
 from evtfw.external.triton.datatypes import BF16, BYTES, DTYPES, bytes_to_strings, from_bfloat16, item_size_bytes
-from evtfw.external.triton.fields import FIXED64, LENGTH, VARINT, Malformed, read_double, read_fields, read_varint
 
 # Fields of ModelInferResponse and its parts, grpc_service.proto
 _MODEL_NAME, _MODEL_VERSION, _ID, _PARAMETERS, _OUTPUTS, _RAW = 1, 2, 3, 4, 5, 6

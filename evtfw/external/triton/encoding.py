@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evtfw.external.contract import Tensors
+from evtfw.external.protobuf_wire import number, prefix, text, varint
 from evtfw.external.triton.datatypes import BF16, BYTES, item_size_bytes, strings_to_bytes, to_bfloat16
-from evtfw.external.triton.fields import number, prefix, text, varint
 
 # Fields of ModelInferRequest and its parts, grpc_service.proto
 _MODEL_NAME, _MODEL_VERSION, _ID, _PARAMETERS, _INPUTS, _RAW = 1, 2, 3, 4, 5, 7

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 
 from evtfw.core.errors import BadReply, ExternalError
 from evtfw.external.contract import ModelDescription, Tensors, TensorSpec
+from evtfw.external.protobuf_wire import text
 from evtfw.external.triton.datatypes import BF16, BYTES, item_size_bytes
 from evtfw.external.triton.decoding import OutputHead, array_in
 from evtfw.external.triton.encoding import WireTensor, region_parameters, requested_output, tensor_field
-from evtfw.external.triton.fields import text
 
 FOLDER: Final = Path("/dev/shm")  # noqa: S108 (that is where shared memory is)
 ALIGNMENT: Final = 64

@@ -69,8 +69,8 @@ class Control:
             "SystemSharedMemoryUnregister": (pb.SystemSharedMemoryUnregisterRequest, self._shared_memory_unregister),
         }
         changes = {
-            PREFIX + "RepositoryModelLoad": _changing(pb.RepositoryModelLoadRequest, self._load),
-            PREFIX + "RepositoryModelUnload": _changing(pb.RepositoryModelUnloadRequest, self._unload),
+            PREFIX + "RepositoryModelLoad": _behaviour(pb.RepositoryModelLoadRequest, self._load, in_thread=True),
+            PREFIX + "RepositoryModelUnload": _behaviour(pb.RepositoryModelUnloadRequest, self._unload, in_thread=True),
         }
         behaviours = {PREFIX + name: _behaviour(kind, answer) for name, (kind, answer) in answers.items()}
         return behaviours | changes | {PREFIX + name: _not_here(name) for name in _NOT_HERE}
@@ -164,27 +164,16 @@ class Control:
         return pb.SystemSharedMemoryUnregisterResponse()
 
 
-def _behaviour(kind: Any, answer: _Answer) -> Behaviour:
-    async def behave(message: bytes, _: Context) -> bytes:
-        try:
-            request = kind.FromString(message)
-        except DecodeError:
-            raise BadRequest(f"the message is no valid {kind.__name__}") from None
-        reply: bytes = answer(request).SerializeToString()
-        return reply
-
-    return behave
-
-
-def _changing(kind: Any, answer: _Answer) -> Behaviour:
-    """As `_behaviour`, in another thread: loading a model takes its time, which the loop has not."""
+def _behaviour(kind: Any, answer: _Answer, *, in_thread: bool = False) -> Behaviour:
+    """Return what parses a request, answers it and writes the reply; in a thread if that takes its time."""
 
     async def behave(message: bytes, _: Context) -> bytes:
         try:
             request = kind.FromString(message)
         except DecodeError:
             raise BadRequest(f"the message is no valid {kind.__name__}") from None
-        reply: bytes = (await asyncio.to_thread(answer, request)).SerializeToString()
+        answered = await asyncio.to_thread(answer, request) if in_thread else answer(request)
+        reply: bytes = answered.SerializeToString()
         return reply
 
     return behave

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from evtfw.external.errors import ModelNotFound
+from evtfw.external.protobuf_wire import number
 from evtfw.external.service.endpoint.calls import Behaviour, Context
-from evtfw.external.service.wire.protobuf import fields_of, number_field
+from evtfw.external.service.wire.protobuf import fields_of
 
 if TYPE_CHECKING:
     from evtfw.external.service.service import Service
@@ -25,6 +26,6 @@ def health_behaviour(service: Service) -> Behaviour:
                 asked = message[field.start : field.stop]
         if asked not in _SERVICES:
             raise ModelNotFound("there is no such service here")
-        return number_field(1, _SERVING if service.is_ready else _NOT_SERVING)
+        return number(1, _SERVING if service.is_ready else _NOT_SERVING)
 
     return check

@@ -9,12 +9,13 @@ from google.protobuf.message import DecodeError
 
 from evtfw.core.errors import BadRequest
 from evtfw.external.contract import Tensors, TensorSpec
+from evtfw.external.protobuf_wire import LENGTH, text
 from evtfw.external.service.endpoint.calls import Behaviour, Context
 from evtfw.external.service.endpoint.infer import Inference
 from evtfw.external.service.wire.head import Head, OutputHead
 from evtfw.external.service.wire.limits import Limits
 from evtfw.external.service.wire.names import check_model, check_name, shown
-from evtfw.external.service.wire.protobuf import BYTES, bytes_field, fields_of
+from evtfw.external.service.wire.protobuf import fields_of
 from evtfw.external.service.wire.request import InferRequest
 from evtfw.external.tfserving.datatypes import datatype_of
 from evtfw.external.tfserving.messages import (
@@ -66,7 +67,7 @@ class Prediction:
         inputs: dict[str, Any] = {}
         outputs: list[OutputHead] = []
         for number, kind, _, start, stop in fields_of(message, 0, len(message), limits.fields):
-            if kind != BYTES:
+            if kind != LENGTH:
                 continue
             if number == _SPEC:
                 model, version = self._model(message[start:stop])
@@ -89,9 +90,9 @@ class Prediction:
     def _read_input(self, message: bytes, start: int, stop: int, inputs: dict[str, Any]) -> None:
         name, tensor = b"", (start, start)
         for number, kind, _, value, end in fields_of(message, start, stop, 8):
-            if kind == BYTES and number == _KEY:
+            if kind == LENGTH and number == _KEY:
                 name = message[value:end]
-            elif kind == BYTES and number == _VALUE:
+            elif kind == LENGTH and number == _VALUE:
                 tensor = (value, end)
         key = _text(name, "input", self._limits)
         if key in inputs or len(inputs) >= self._limits.tensors:
@@ -169,6 +170,6 @@ def _write_reply(name: str, version: str, outputs: Tensors) -> bytes:
     pieces: list[bytes] = []
     for output, array in outputs.items():
         tensor = b"".join([bytes(piece) for piece in write_tensor(array)])
-        pieces.append(bytes_field(_OUTPUTS, bytes_field(_KEY, output.encode()) + bytes_field(_VALUE, tensor)))
-    pieces.append(bytes_field(_REPLY_SPEC, _spec_of(name, version).SerializeToString()))
+        pieces.append(text(_OUTPUTS, text(_KEY, output.encode()) + text(_VALUE, tensor)))
+    pieces.append(text(_REPLY_SPEC, _spec_of(name, version).SerializeToString()))
     return b"".join(pieces)

@@ -11,11 +11,11 @@ import grpc
 import grpc.aio
 
 from evtfw.core.errors import EvtfwError
+from evtfw.external.protobuf_wire import text
 from evtfw.external.service.endpoint.calls import Context, Gate, end_with
 from evtfw.external.service.endpoint.errors import Refused, status_of
 from evtfw.external.service.endpoint.infer import Inference, Pending
 from evtfw.external.service.wire.limits import Limits
-from evtfw.external.service.wire.protobuf import bytes_field
 
 _ERROR, _RESPONSE = 1, 2
 _ID: Final = 3
@@ -96,7 +96,7 @@ class _Stream:
 
     async def _answer(self, pending: Pending) -> bytes:
         try:
-            return bytes_field(_RESPONSE, await self._inference.finish(pending, is_stream=True))
+            return text(_RESPONSE, await self._inference.finish(pending, is_stream=True))
         except EvtfwError as error:
             return _failure(status_of(error)[1], pending.request.id)
 
@@ -113,4 +113,4 @@ class _Stream:
 
 def _failure(message: str, request_id: bytes) -> bytes:
     """Return a ModelStreamInferResponse with an error; the id says whose it is."""
-    return bytes_field(_ERROR, message.encode()) + bytes_field(_RESPONSE, bytes_field(_ID, request_id))
+    return text(_ERROR, message.encode()) + text(_RESPONSE, text(_ID, request_id))

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evtfw.core.errors import BadRequest
+from evtfw.external.protobuf_wire import LENGTH
 from evtfw.external.service.wire.head import InputHead
 from evtfw.external.service.wire.limits import Limits
 from evtfw.external.service.wire.names import shown
-from evtfw.external.service.wire.protobuf import BYTES, fields_of
+from evtfw.external.service.wire.protobuf import fields_of
 
 _VARINT_FIELDS: Final = {"b": 1, "i1": 2, "i2": 2, "i4": 2, "i8": 3, "u1": 4, "u2": 4, "u4": 4, "u8": 5}
 _PACKED_FIELDS: Final = {"f4": 6, "f8": 7}
@@ -77,7 +78,7 @@ def typed_array(message: bytes, start: int, stop: int, tensor: InputHead, limits
             )
         # A list of one number may come without being packed, which the format allows.
         pieces.append((field.start, field.stop))
-        if number == _BYTES_FIELD and field.kind != BYTES:
+        if number == _BYTES_FIELD and field.kind != LENGTH:
             raise BadRequest(f"input {shown(tensor.name)} has bytes_contents that are no bytes")
     if number == _BYTES_FIELD:
         return _listed_strings(message, pieces, tensor, limits)

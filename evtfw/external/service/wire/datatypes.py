@@ -8,24 +8,10 @@ import numpy as np
 
 from evtfw.core.errors import BadRequest
 from evtfw.external.service.wire.names import shown
+from evtfw.external.triton import datatypes
 
-_PAIRS: Final = {
-    "BOOL": "bool",
-    "UINT8": "uint8",
-    "UINT16": "<u2",
-    "UINT32": "<u4",
-    "UINT64": "<u8",
-    "INT8": "int8",
-    "INT16": "<i2",
-    "INT32": "<i4",
-    "INT64": "<i8",
-    "FP16": "<f2",
-    "FP32": "<f4",
-    "FP64": "<f8",
-    "BYTES": "object",
-}
-DTYPES: Final[dict[str, np.dtype[Any]]] = {name: np.dtype(dtype) for name, dtype in _PAIRS.items()}
-"""Numpy's element types by Triton's names; strings are objects of `bytes`."""
+DTYPES: Final = {name: dtype for name, dtype in datatypes.DTYPES.items() if name != datatypes.BF16}
+"""Numpy's element types by Triton's names; strings are objects of `bytes`. Numpy has no bfloat16."""
 _NAMES: Final = {dtype: name for name, dtype in DTYPES.items()}
 
 

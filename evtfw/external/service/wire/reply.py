@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 
 from evtfw.core.errors import BadReply
 from evtfw.external.contract import Times
+from evtfw.external.protobuf_wire import number, prefix, text, varint
 from evtfw.external.service.wire.datatypes import datatype_of
 from evtfw.external.service.wire.head import SharedRange
-from evtfw.external.service.wire.protobuf import bytes_field, number_field, prefix, varint
 
 Output: TypeAlias = tuple[str, NDArray[Any], SharedRange | None]
 """Name and array, and where it was written if not into the reply."""
 
 _MODEL, _VERSION, _ID, _PARAMETERS, _OUTPUTS, _RAW = 1, 2, 3, 4, 5, 6
-_QUEUE: Final = bytes_field(1, b"queue_us")
-_COMPUTE: Final = bytes_field(1, b"compute_us")
-_FINAL: Final = bytes_field(_PARAMETERS, bytes_field(1, b"triton_final_response") + bytes_field(2, number_field(1, 1)))
+_QUEUE: Final = text(1, b"queue_us")
+_COMPUTE: Final = text(1, b"compute_us")
+_FINAL: Final = text(_PARAMETERS, text(1, b"triton_final_response") + text(2, number(1, 1)))
 _KNOWN_HEADS: Final = 256
 _SMALL: Final = 1 << 14
 
@@ -33,7 +33,7 @@ class ReplyWriter:
     """
 
     def __init__(self, model: str, version: str) -> None:
-        self._model = bytes_field(_MODEL, model.encode()) + bytes_field(_VERSION, version.encode())
+        self._model = text(_MODEL, model.encode()) + text(_VERSION, version.encode())
         self._known: dict[tuple[object, ...], bytes] = {}
 
     def write(self, request_id: bytes, outputs: Sequence[Output], times: Times, *, is_final: bool = False) -> bytes:
@@ -44,7 +44,7 @@ class ReplyWriter:
         """
         pieces: list[bytes | memoryview] = [self._head_of(outputs)]
         if request_id:
-            pieces.append(bytes_field(_ID, request_id))
+            pieces.append(text(_ID, request_id))
         pieces.append(_microseconds(_QUEUE, times.queue_ns))
         pieces.append(_microseconds(_COMPUTE, times.compute_ns))
         if is_final:
@@ -72,23 +72,23 @@ def _output_head(name: str, array: NDArray[Any], shared: SharedRange | None) -> 
         datatype = datatype_of(array.dtype)
     except ValueError as error:
         raise BadReply(f"output '{name}': {error}") from None
-    fields = bytes_field(1, name.encode()) + bytes_field(2, datatype.encode())
+    fields = text(1, name.encode()) + text(2, datatype.encode())
     if array.ndim:
-        fields += bytes_field(3, b"".join(map(varint, array.shape)))
+        fields += text(3, b"".join(map(varint, array.shape)))
     if shared is not None:
-        fields += _parameter(4, b"shared_memory_region", bytes_field(3, shared.region.encode()))
-        fields += _parameter(4, b"shared_memory_byte_size", number_field(2, shared.size_bytes))
+        fields += _parameter(4, b"shared_memory_region", text(3, shared.region.encode()))
+        fields += _parameter(4, b"shared_memory_byte_size", number(2, shared.size_bytes))
         if shared.offset:
-            fields += _parameter(4, b"shared_memory_offset", number_field(2, shared.offset))
-    return bytes_field(_OUTPUTS, fields)
+            fields += _parameter(4, b"shared_memory_offset", number(2, shared.offset))
+    return text(_OUTPUTS, fields)
 
 
 def _parameter(number: int, name: bytes, value: bytes) -> bytes:
-    return bytes_field(number, bytes_field(1, name) + bytes_field(2, value))
+    return text(number, text(1, name) + text(2, value))
 
 
 def _microseconds(key: bytes, time_ns: int) -> bytes:
-    return bytes_field(_PARAMETERS, key + bytes_field(2, number_field(2, max(0, time_ns // 1000))))
+    return text(_PARAMETERS, key + text(2, number(2, max(0, time_ns // 1000))))
 
 
 def content_of(array: NDArray[Any]) -> bytes | memoryview:

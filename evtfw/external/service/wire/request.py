@@ -13,11 +13,12 @@ from typing import Any, Final, TypeAlias
 from numpy.typing import NDArray
 
 from evtfw.core.errors import BadRequest
+from evtfw.external.protobuf_wire import LENGTH
 from evtfw.external.service.wire.contents import raw_array, typed_array
 from evtfw.external.service.wire.head import Head, InputHead, SharedRange, read_head
 from evtfw.external.service.wire.limits import Limits
 from evtfw.external.service.wire.names import shown
-from evtfw.external.service.wire.protobuf import BYTES, fields_of
+from evtfw.external.service.wire.protobuf import fields_of
 
 Span: TypeAlias = tuple[int, int]
 ReadShared: TypeAlias = Callable[[SharedRange], bytes]
@@ -106,7 +107,7 @@ class RequestReader:
         for number, kind, tag, start, stop in fields_of(message, 0, len(message), self._limits.fields):
             if number < 8:
                 parts.counts[number] += 1
-                if kind != BYTES:
+                if kind != LENGTH:
                     raise BadRequest(f"the message is no ModelInferRequest: its field {number} has another type")
                 if parts.counts[number] > self._at_most[number]:
                     raise BadRequest(f"the request has more than {self._at_most[number]} {_WHAT[number]}")
@@ -154,7 +155,7 @@ class RequestReader:
         contents: list[Span] = []
         size = 0
         for number, kind, tag, value, end in fields_of(message, start, stop, self._limits.fields):
-            if number == _CONTENTS and kind == BYTES:
+            if number == _CONTENTS and kind == LENGTH:
                 contents.append((value, end))
             else:
                 size += end - tag

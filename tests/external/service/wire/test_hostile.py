@@ -9,8 +9,8 @@ import pytest
 from tritonclient.grpc import service_pb2 as pb
 
 from evtfw.core.errors import BadRequest
+from evtfw.external.protobuf_wire import text, varint
 from evtfw.external.service.wire.limits import Limits
-from evtfw.external.service.wire.protobuf import bytes_field, varint
 from evtfw.external.service.wire.request import RequestReader
 from tests.external.service.wire.messages import one
 
@@ -85,8 +85,8 @@ def test_versions_of_models(version):
 
 
 def test_names_that_are_not_utf8():
-    assert "UTF-8" in refused(bytes_field(1, b"\xff\xfe") + one().SerializeToString()[8:])
-    assert "id is not UTF-8" in refused(one().SerializeToString() + bytes_field(3, b"\xff"))
+    assert "UTF-8" in refused(text(1, b"\xff\xfe") + one().SerializeToString()[8:])
+    assert "id is not UTF-8" in refused(one().SerializeToString() + text(3, b"\xff"))
 
 
 def test_long_ids_and_names():
@@ -123,15 +123,15 @@ def test_many_inputs_parameters_and_unknown_fields():
 def test_deep_parameters():
     nested = b""
     for _ in range(5000):
-        nested = bytes_field(2, nested)
-    assert "bytes beside the contents" in refused(bytes_field(4, nested * 20))
+        nested = text(2, nested)
+    assert "bytes beside the contents" in refused(text(4, nested * 20))
     groups = b"\xa3\x06" * 10_000 + b"\xa4\x06" * 10_000
     assert "wire type 3" in refused(groups)
-    assert "no valid ModelInferRequest" in refused(bytes_field(1, b"m") + bytes_field(4, groups))
+    assert "no valid ModelInferRequest" in refused(text(1, b"m") + text(4, groups))
 
 
 def test_a_large_head():
-    assert "65536 bytes beside" in refused(bytes_field(1, b"x" * 100_000))
+    assert "65536 bytes beside" in refused(text(1, b"x" * 100_000))
     message = one()
     message.inputs[0].name = "x" * 100_000
     assert "65536 bytes beside" in refused(message)
@@ -188,8 +188,8 @@ def test_numbers_that_do_not_fit():
 
 @pytest.mark.parametrize("packed", [b"\x80", b"\x80" * 11 + b"\x01", b"\x01\x01", b"\x01\x80", b""])
 def test_broken_numbers(packed):
-    tensor = bytes_field(1, b"x") + bytes_field(2, b"INT32") + bytes_field(3, varint(1))
-    refused(bytes_field(1, b"m") + bytes_field(5, tensor + bytes_field(5, bytes_field(2, packed))))
+    tensor = text(1, b"x") + text(2, b"INT32") + text(3, varint(1))
+    refused(text(1, b"m") + text(5, tensor + text(5, text(2, packed))))
 
 
 def test_shared_memory_is_off():

@@ -15,6 +15,7 @@ FIXED64: Final = 1
 LENGTH: Final = 2
 FIXED32: Final = 5
 
+_LONGEST_VARINT: Final = 10
 _DOUBLE: Final = struct.Struct("<d")
 
 
@@ -23,8 +24,14 @@ class Malformed(ValueError):
 
 
 def varint(value: int) -> bytes:
-    """Write a whole number; negative ones as protobuf's int64 does."""
+    """Write a whole number; negative ones as protobuf's int64 does.
+
+    >>> varint(300).hex()
+    'ac02'
+    """
     value &= (1 << 64) - 1
+    if value < 0x80:
+        return bytes((value,))
     parts = bytearray()
     while value > 0x7F:
         parts.append(value & 0x7F | 0x80)
@@ -39,7 +46,11 @@ def prefix(field: int, length: int) -> bytes:
 
 
 def text(field: int, value: str | bytes) -> bytes:
-    """Write a field of text, bytes or a nested message."""
+    r"""Write a field of text, bytes or a nested message.
+
+    >>> text(1, "toptag")
+    b'\n\x06toptag'
+    """
     data = value.encode() if isinstance(value, str) else value
     return prefix(field, len(data)) + data
 
@@ -49,19 +60,21 @@ def number(field: int, value: int) -> bytes:
     return varint(field << 3 | VARINT) + varint(value)
 
 
-def read_varint(message: bytes, position: int) -> tuple[int, int]:
-    """Return a whole number (not negative) and the position after it. Raises Malformed."""
+def read_varint(message: bytes, position: int, stop: int | None = None) -> tuple[int, int]:
+    """Return a whole number of 64 bits (not negative) and the position after it.
+
+    Raises:
+        Malformed: it does not end before ``stop``, or before the message does.
+    """
     value = shift = 0
-    for _ in range(10):
-        if position >= len(message):
-            raise Malformed("the message ends within a number")
-        byte = message[position]
-        position += 1
+    end = len(message) if stop is None else stop
+    for index in range(position, min(end, position + _LONGEST_VARINT)):
+        byte = message[index]
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return value, position
+            return value & 0xFFFF_FFFF_FFFF_FFFF, index + 1
         shift += 7
-    raise Malformed("a number has more than ten bytes")
+    raise Malformed(f"the number at byte {position} does not end")
 
 
 def read_fields(message: bytes, position: int = 0) -> Iterator[tuple[int, int, int, int]]:
