@@ -31,13 +31,14 @@ class Call:
         active: what is in flight, by its number. Weakly: a backend that lets go of it ends it.
         failed: numbers of the servers that failed since its last back-off.
         reasons: what went wrong so far.
+        last_error: the last of it; None before the first.
         was_late: a server did not answer it in time.
         is_over: it ended.
     """
 
     __slots__ = (
         "__weakref__", "_cancelled", "active", "deadline_ns", "done", "due_ns", "failed", "hedge_ns", "is_over",
-        "order", "reasons", "request", "sends", "since_ns", "wake_ns", "was_late",
+        "last_error", "order", "reasons", "request", "sends", "since_ns", "wake_ns", "was_late",
     )  # fmt: skip
 
     def __init__(
@@ -59,6 +60,7 @@ class Call:
         self.active: dict[int, weakref.ref[Attempt]] = {}
         self.failed: tuple[int, ...] = ()
         self.reasons: list[str] = []
+        self.last_error: BaseException | None = None
         self.is_over = self.was_late = False
         self._cancelled = cancelled
 
@@ -95,8 +97,9 @@ class Call:
         times = reply.times._replace(queue_ns=reply.times.queue_ns + max(0, waited_ns))
         return Reply(reply.outputs, provenance, times, reply.nonfinite)
 
-    def final_error(self, error: BaseException, url: str) -> BaseException:
+    def final_error(self, url: str) -> BaseException:
         """Return the last error, with all reasons if there were several."""
+        error = self.last_error or ServerUnavailable(f"{url}: no server took the request")
         if len(self.reasons) <= 1 or not isinstance(error, (ServerUnavailable, DeadlineExceeded)):
             return error
         last: ExternalError = type(error)(f"{url}: no reply after {self.sends} attempts: {'; '.join(self.reasons)}")

@@ -262,7 +262,7 @@ class Dispatcher:
     def _failed(self, call: Call, server: Server, error: BaseException, now_ns: int, actions: Actions) -> None:
         """An attempt failed: leave it to the other one in flight, try again, or end."""
         call.reasons.append(str(error) if server.url in str(error) else f"{server.url}: {error}")
-        call.failed = (*call.failed, server.number)
+        call.failed, call.last_error = (*call.failed, server.number), error
         call.hedge_ns = NEVER
         call.was_late |= isinstance(error, DeadlineExceeded)
         is_final = not isinstance(error, _RETRIED) or now_ns >= call.deadline_ns
@@ -272,7 +272,7 @@ class Dispatcher:
         retries = self._options.retries
         # When nobody serves, the probes are few already, and `wait_s` says how long to go on.
         if is_final or (len(call.reasons) > retries and not (retries and self._health.is_down)):
-            self._end(call, call.final_error(error, self._url), now_ns, actions)
+            self._end(call, call.final_error(self._url), now_ns, actions)
             return
         is_other_free = any(s.has_room and s.number not in call.failed for s in self._servers)
         if self._health.is_down or (is_other_free and self._budget.take(now_ns)):
@@ -281,8 +281,8 @@ class Dispatcher:
             return
         pause_s = back_off_s(len(call.reasons), self._random, is_overloaded=isinstance(error, Overloaded))
         wake_ns = now_ns + int(pause_s * 1e9)
-        if wake_ns >= call.deadline_ns:
-            self._end(call, call.final_error(error, self._url), now_ns, actions)
+        if wake_ns >= call.patience_ns:
+            self._end(call, call.final_error(self._url), now_ns, actions)
             return
         call.wake_ns = call.due_ns = wake_ns
         call.failed = ()
@@ -309,7 +309,7 @@ class Dispatcher:
         del call.active[number]
         server = attempt.server
         server.in_flight -= 1
-        if is_late and server.is_fair(attempt.sent_ns, now_ns):
+        if is_late and server.was_silent(attempt.sent_ns, now_ns):
             self._judge(attempt, DeadlineExceeded(self._late(server, attempt, now_ns)), now_ns, actions)
         else:
             self._health.abandoned(attempt, now_ns)
@@ -346,7 +346,7 @@ class Dispatcher:
             self._expire(call, now_ns, actions)
             return
         if call.wake_ns <= now_ns:
-            self._wake(call, now_ns)
+            self._wake(call, now_ns, actions)
         for number, reference in list(call.active.items()):
             attempt = reference()
             if attempt is not None and attempt.limit_ns <= now_ns:
@@ -359,13 +359,14 @@ class Dispatcher:
             self._hedge(call, now_ns, actions)
         call.plan()
 
-    def _wake(self, call: Call, now_ns: int) -> None:
+    def _wake(self, call: Call, now_ns: int, actions: Actions) -> None:
         """Its back-off is over: it may be sent again as soon as the budget allows it."""
         if self._health.is_down or self._budget.take(now_ns):
             self._rouse(call)
-        else:
-            pause_s = back_off_s(len(call.reasons), self._random) + self._budget.wait_s
-            call.wake_ns = now_ns + int(pause_s * 1e9)
+            return
+        call.wake_ns = now_ns + int((back_off_s(len(call.reasons), self._random) + self._budget.wait_s) * 1e9)
+        if call.wake_ns >= call.patience_ns:
+            self._end(call, call.final_error(self._url), now_ns, actions)
 
     def _hedge(self, call: Call, now_ns: int, actions: Actions) -> None:
         call.hedge_ns = NEVER

@@ -81,6 +81,7 @@ class Server:
         self.in_flight = 0
         self.avoid_until_ns = 0
         self.last_reply_ns = -1
+        self._silence_ns = self._silent_until_ns = 0
         self.failures: Counter[str] = Counter()
         self.requests = self.successes = self.abandoned = self.late_replies = 0
         self.retries = self.hedges = self.hedges_won = self.ejections = 0
@@ -111,14 +112,22 @@ class Server:
             mean_ns = max(typical_ns, mean_ns * _FORGET_NS / age_ns)
         return (self.in_flight + 1) * mean_ns * (4.0 if now_ns < self.avoid_until_ns else 1.0)
 
-    def is_fair(self, sent_ns: int, now_ns: int) -> bool:
-        """Whether a request had the time that the server usually needs, so that it counts if it was not answered."""
-        return now_ns - sent_ns >= 2 * self.latency.mean_ns
+    def was_silent(self, sent_ns: int, now_ns: int) -> bool:
+        """Note that a request was not answered in time. Returns whether it had time enough to speak against the server.
+
+        That is twice what the server usually needs: for this request, or together with others since its last reply
+        that were given up too soon to tell (those side by side count once). Else requests with little time would never
+        find out that a slow server hangs.
+        """
+        self._silence_ns += now_ns - max(sent_ns, min(self._silent_until_ns, now_ns))
+        self._silent_until_ns = now_ns
+        return max(now_ns - sent_ns, self._silence_ns) >= 2 * self.latency.mean_ns
 
     def answered(self, sent_ns: int, now_ns: int) -> None:
         """A reply came."""
         self.successes += 1
-        self.last_reply_ns = now_ns
+        self.last_reply_ns = self._silent_until_ns = now_ns
+        self._silence_ns = 0
         taken_ns = now_ns - sent_ns
         self.latency.record(taken_ns, now_ns)
         self.limit.succeeded(taken_ns, self.in_flight + 1)
@@ -131,7 +140,7 @@ class Server:
             self.limit.refused(now_ns)
             return False, False
         if isinstance(error, DeadlineExceeded):
-            if not self.is_fair(sent_ns, now_ns):
+            if not self.was_silent(sent_ns, now_ns):
                 return False, False  # it was sent late, or the deadline is short
             self.avoid_until_ns = now_ns + _AVOID_NS
             self.limit.refused(now_ns)

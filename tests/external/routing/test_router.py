@@ -17,6 +17,7 @@ from evtfw.core.errors import (
 )
 from evtfw.external.contract import Request, TensorSpec
 from evtfw.external.errors import AccessDenied, ModelNotFound, Overloaded
+from evtfw.external.routing.budget import RetryBudget
 from tests.external.conftest import ROWS, Outcome, rows
 from tests.external.routing.bench import DROP, HANG, TWICE, Bench, Server, failing
 
@@ -298,6 +299,23 @@ def test_a_time_limit_for_each_attempt_can_be_given():
     bench = Bench(*servers, attempt_timeout_s=0.2)
     assert bench.until(bench.submit()) == pytest.approx(0.21)
     assert servers[0].deadlines_ns == [200_000_000]
+
+
+def test_a_server_that_was_slow_and_then_hangs_is_found_out_by_attempts_with_little_time():
+    bench = Bench(Server("a", lambda number: HANG if number >= 3 else (None, 0.15)), attempt_timeout_s=0.2)
+    assert all(outcome.reply for outcome in bench.serve(3, gap_s=0.2))
+    outcomes = [bench.submit(timeout_s=10) for _ in range(8)]
+    assert max(bench.until(outcome) for outcome in outcomes if not outcome.is_there) < 2
+    assert all(isinstance(outcome.error, ServerUnavailable) for outcome in outcomes)
+    assert bench.statistics()[0].ejections == 1
+
+
+def test_a_request_that_may_not_be_sent_again_leaves_time_for_a_fallback():
+    bench = Bench(Server("a", lambda number: (ServerUnavailable("gone"), 0.0) if number % 3 else None), retries=100)
+    bench.router._dispatcher._budget = RetryBudget(0.0)
+    outcomes = [bench.submit(timeout_s=10) for _ in range(40)]
+    assert max([bench.until(outcome) for outcome in outcomes if not outcome.is_there]) < 8.5
+    assert any(isinstance(outcome.error, ServerUnavailable) for outcome in outcomes)
 
 
 def test_without_a_deadline_it_waits():
