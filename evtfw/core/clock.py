@@ -7,7 +7,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 
 class Timer(Protocol):
@@ -27,6 +27,9 @@ class Clock(Protocol):
         """Call ``callback`` after ``delay_s`` seconds, from any thread. It must be short and must not raise."""
 
 
+_IDLE_S: Final = 1.0
+
+
 class _RealTimer:
     __slots__ = ("callback",)
 
@@ -38,7 +41,7 @@ class _RealTimer:
 
 
 class RealClock:
-    """The machine's monotonic clock; timers share one daemon thread, started with the first of them."""
+    """The machine's monotonic clock; timers share one daemon thread, which ends when there is none for a while."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
@@ -64,8 +67,13 @@ class RealClock:
     def _run(self) -> None:
         while True:
             with self._condition:
-                while not self._heap:
-                    self._condition.wait()
+                while self._heap and self._heap[0][2].callback is None:
+                    heapq.heappop(self._heap)
+                if not self._heap:
+                    if not self._condition.wait(_IDLE_S) and not self._heap:
+                        self._thread = None
+                        return
+                    continue
                 due_ns, _, timer = self._heap[0]
                 wait_ns = due_ns - time.monotonic_ns()
                 if wait_ns > 0:
