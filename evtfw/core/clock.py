@@ -77,7 +77,7 @@ class RealClock:
                 due_ns, _, timer = self._heap[0]
                 wait_ns = due_ns - time.monotonic_ns()
                 if wait_ns > 0:
-                    self._condition.wait(wait_ns * 1e-9)
+                    self._condition.wait(min(wait_ns * 1e-9, _IDLE_S))  # cancelling wakes nobody
                     continue
                 heapq.heappop(self._heap)
                 callback, timer.callback = timer.callback, None

@@ -31,7 +31,11 @@ def test_the_thread_ends_when_there_is_nothing_to_wait_for_and_comes_back(monkey
     monkeypatch.setattr(clock, "_IDLE_S", 0.01)
     before = set(timer_threads())
     real, rung = RealClock(), threading.Event()
-    real.call_later(3600, rung.set).cancel()
+    far = real.call_later(3600, rung.set)
+    soon = threading.Event()
+    real.call_later(0.001, soon.set)
+    assert soon.wait(10)
+    far.cancel()
     for thread in set(timer_threads()) - before:
         thread.join(10)
         assert not thread.is_alive(), "a cancelled timer is nothing to wait for"
