@@ -31,6 +31,10 @@ BENCHMARKS = {
     "overload": "goodput of evtfw serve at five times its capacity",
     "failover": "a job while one of its two servers is killed, or stopped",
     "many_calls": "memory of client and server over 100 000 calls",
+    "emulator_resnet50": "ResNet-50 in fixed8 and msfp against float32",
+    "emulator_trees": "boosted trees in fixed point against conifer's C++",
+    "emulator_cost": "cycles, DSPs, LUTs and FFs of emulated models against published designs",
+    "emulator_clock": "an emulated device that keeps its pace, beside the formulas of queues",
 }
 
 QUIET_LOAD = 0.5

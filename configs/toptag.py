@@ -2,6 +2,7 @@
 
 evtfw run configs/toptag.py --threads 2 --streams 4
 evtfw run configs/toptag.py -- --backend 'cpu:toptag?threads=1' --score-min 0.5
+evtfw run configs/toptag.py -- --backend fpga
 evtfw run configs/toptag.py -- --files pfnano.root --pt-min-gev 200 --pt-max-gev 3000 --weight PFCands_puppiWeight
 """
 
@@ -28,7 +29,10 @@ class Args(Arguments):
     """Tag top quark jets in events with jets and their constituents (PFNano layout)."""
 
     files: list[str] = Field([str(data.path("toptag_sample.root"))], description="input files, globs or URLs")
-    backend: str | None = Field(None, description="URL of a service to ask first; the embedded CPU model stands in")
+    backend: str | None = Field(
+        None,
+        description="URL of a service to ask first, or 'fpga' for the emulated one; the embedded CPU model stands in",
+    )
     pt_min_gev: float = Field(550.0, ge=0, description="lowest jet pT; the shipped network knows 550 to 650 GeV")
     pt_max_gev: float = Field(650.0, gt=0, description="jet pT must be below")
     abs_eta_max: float = Field(2.0, gt=0, description="jet abs(eta) must be below")
@@ -42,6 +46,7 @@ class Args(Arguments):
 
 
 args = Args.parse()
+service = "fpga:toptag" if args.backend == "fpga" else args.backend
 
 process = Process("TOPTAG")
 process.source = RootSource(files=args.files)
@@ -53,7 +58,7 @@ process.anyjet = JetCountFilter(jets="jets", at_least=1)
 process.constituents = JetConstituents(jets="jets", weight=args.weight and f"source:{args.weight}")
 process.softdrop = SoftDrop(constituents="constituents")
 process.images = JetImages(jets="jets", constituents="constituents", pixels=args.pixels, half_width=args.half_width)
-process.toptag = TopTagger(images="images", backend=fallback(args.backend, "cpu:toptag"))
+process.toptag = TopTagger(images="images", backend=fallback(service, "cpu:toptag"))
 process.alljets = TopTagHistograms(jets="jets", softdrop_mass_gev="softdrop:mass_gev", scores="toptag")
 process.tagged = ScoreFilter(scores="toptag", score_min=args.score_min)
 process.topjets = process.alljets.clone()

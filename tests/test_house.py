@@ -33,10 +33,12 @@ SUBJECTS = {
     "awkward": ["io/*"],
     "boost_histogram": ["io/histogram_*", "modules/*histograms*"],
     "click": ["cli/*"],
+    "da4ml": ["external/emulator/cost/adder_graphs*"],
     "fastjet": ["modules/*"],
     "fsspec": ["io/*"],
     "google": ["external/service/config*", "external/service/*/*", "external/tfserving/*", "external/triton/*"],
     "grpc": ["external/grpc/*", "external/service/endpoint/*", "external/tfserving/*", "external/triton/*"],
+    "h5py": ["external/emulator/reading/hgq2*"],
     "hist": ["io/histogram_*", "modules/*histograms*"],
     "matplotlib": ["cli/emulate_*", "io/histogram_*", "observe/*"],
     "mplhep": ["io/histogram_*"],
@@ -51,11 +53,12 @@ SUBJECTS = {
     "tritonclient": ["external/service/*", "external/triton/*"],
     "uproot": ["io/*"],
     "xgboost": ["external/emulator/trees/*"],
-    "yaml": ["external/emulator/device/*"],
+    "yaml": ["external/emulator/cost/fpgas*", "external/emulator/device/*", "external/emulator/reading/hls4ml_config*"],
 }
 """Which files may import a library that is not for everybody."""
 HEAVY = {
     "boost_histogram",
+    "da4ml",
     "fastjet",
     "hist",
     "lightgbm",

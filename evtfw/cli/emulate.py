@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import click
 
+from evtfw.cli.emulate_convert import convert
+from evtfw.cli.emulate_profile import profile
+from evtfw.cli.emulate_report import report
+from evtfw.cli.emulate_scan import scan
 from evtfw.cli.session import Group, paragraphs
 
 
@@ -18,3 +22,9 @@ from evtfw.cli.session import Group, paragraphs
 )
 def emulate() -> None:
     """Convert a model to the arithmetic of an FPGA, and learn what the device would answer, when, and at what cost."""
+
+
+emulate.add_command(convert)
+emulate.add_command(report)
+emulate.add_command(profile)
+emulate.add_command(scan)

@@ -21,7 +21,7 @@ from evtfw.core.errors import (
 )
 from evtfw.core.resource import JobContext
 from evtfw.external.batch import Batch, Waiting
-from evtfw.external.contract import Backend, ModelDescription, Provenance, Reply, Request, Tensors, Times, inputs_of
+from evtfw.external.contract import Backend, ModelDescription, Provenance, Reply, Request, Tensors, inputs_of
 from evtfw.external.delivery import deliver
 from evtfw.external.splitting import split
 from evtfw.external.validate import NonFinite, Validator, nonfinite_names
@@ -310,9 +310,7 @@ class Batcher(Backend):
                 outcomes.append(BadReply(f"reply of {self.url}: NaN or infinity in {', '.join(flagged)}"))
                 continue
             queue_ns = batch.sent_ns - waiting.since_ns + times.queue_ns
-            split_times = Times(
-                times.serialise_ns, times.network_ns, queue_ns, times.compute_ns, times.batch_rows or rows
-            )
+            split_times = times._replace(queue_ns=queue_ns, batch_rows=times.batch_rows or rows)
             outcomes.append(Reply(outputs, reply.provenance, split_times, flagged))
         return outcomes
 

@@ -108,6 +108,7 @@ class Provenance:
         model, version, sha256: as in `ModelDescription`.
         attempts: how many times the request was sent until it was answered.
         fallback_reason: why it was not answered by the first choice; empty if it was.
+        device: the emulated device that `Times.device_ns` is of; empty where nothing is emulated.
     """
 
     backend: str
@@ -117,10 +118,13 @@ class Provenance:
     sha256: str = ""
     attempts: int = 1
     fallback_reason: str = ""
+    device: str = ""
 
 
 class Times(NamedTuple):
     """Where the time of a request went, in nanoseconds on the job's clock; 0 where it is not known.
+
+    An emulated device adds what a real one would have taken. That is modelled time, and no part of what passed here.
 
     Args:
         serialise_ns: making and reading messages.
@@ -128,6 +132,11 @@ class Times(NamedTuple):
         queue_ns: waiting for others, here and in the service.
         compute_ns: of the whole batch that the request was part of.
         batch_rows: rows of that batch.
+        held_ns: computed, and kept back until the emulated device would have answered.
+        late_ns: after the emulated device would have answered, because computing here took longer; 0 also where replies
+            do not keep the device's pace.
+        device_ns: modelled: transfers and computing on the emulated device, with nothing else to do; 0 without one.
+        device_queue_ns: modelled: waiting there for other requests.
     """
 
     serialise_ns: int = 0
@@ -135,6 +144,10 @@ class Times(NamedTuple):
     queue_ns: int = 0
     compute_ns: int = 0
     batch_rows: int = 0
+    held_ns: int = 0
+    late_ns: int = 0
+    device_ns: int = 0
+    device_queue_ns: int = 0
 
 
 NO_TIMES = Times()

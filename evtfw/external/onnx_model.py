@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
+import platform
 from pathlib import Path
 from typing import Any, Final
 
@@ -81,8 +83,12 @@ class OnnxModel:
         return dict(zip(self._output_names, outputs, strict=True))
 
 
-def find_model(name: str) -> Path:
+def find_model(name: str, *, scheme: str = "cpu") -> Path:
     """Return the file that a backend URL means: a path, or the name of a model that evtfw ships.
+
+    Args:
+        name: what stands behind the scheme.
+        scheme: of the URL, for messages.
 
     Raises:
         ConfigurationError: there is no such file; the message has the nearest names.
@@ -96,8 +102,8 @@ def find_model(name: str) -> Path:
         except FileNotFoundError:
             shipped = sorted(file.stem for file in evtfw.data.path("toptag.onnx").parent.glob("*.onnx"))
             raise ConfigurationError(
-                f"there is no model 'cpu:{name}'{nearest(path.stem, shipped)}; for a file of yours write its path, "
-                f"e.g. 'cpu:./{path.with_suffix('.onnx')}'"
+                f"there is no model '{scheme}:{name}'{nearest(path.stem, shipped)}; for a file of yours write its "
+                f"path, e.g. '{scheme}:./{path.with_suffix('.onnx')}'"
             ) from None
     beside = [file.name for file in path.parent.glob("*.onnx")] if path.parent.is_dir() else []
     where = "" if path.parent.is_dir() else f"; there is no folder {path.parent} either"
@@ -135,11 +141,28 @@ def _session(path: Path, settings: SessionSettings) -> Any:
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     options.enable_cpu_mem_arena = settings.use_arena
     options.enable_mem_pattern = False  # it keeps a plan for each shape ever seen
+    if not sums_of_bytes_are_exact():
+        options.add_session_config_entry("session.x64quantprecision", "1")
     options.log_severity_level = 3
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:
         raise ExternalError(f"onnxruntime {onnxruntime.__version__} cannot load {path}: {error}") from error
+
+
+@functools.cache
+def sums_of_bytes_are_exact() -> bool:
+    """Whether this processor adds products of bytes without saturation in between.
+
+    On x86 only those with VNNI do. On others onnxruntime must be told to be exact, which takes 2.5 times as long and is
+    the difference between an emulator and a guess. https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
+    """
+    if platform.machine().lower() not in ("x86_64", "amd64", "i686"):
+        return True
+    try:
+        return "vnni" in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
 
 
 def _spec(path: Path, tensor: Any) -> TensorSpec:

@@ -26,7 +26,8 @@ class PooledBackend(Backend):
     Args:
         run: makes the named outputs from the named inputs.
         description: of what ``run`` does.
-        threads: how many requests run at the same time.
+        threads: how many requests run at the same time. 0: each runs in `submit`, in the thread that calls it; for a
+            virtual clock, which stands still meanwhile.
         name: of the threads: ``evtfw-NAME-N``.
         url: for messages and provenance.
     """
@@ -49,7 +50,7 @@ class PooledBackend(Backend):
     @property
     def slots(self) -> int:
         """See `Backend.slots`."""
-        return self._slots
+        return max(1, self._slots)
 
     @property
     def local_threads(self) -> int:
@@ -86,10 +87,12 @@ class PooledBackend(Backend):
 
     def submit(self, request: Request | Tensors, done: Completion) -> None:
         """See `Backend.submit`."""
-        if self._is_open:
+        if not self._is_open:
+            done.fail(ExternalError(f"{self.url} is not open"))
+        elif self._slots:
             self._work.put((inputs_of(request), done, self._clock.now_ns()))
         else:
-            done.fail(ExternalError(f"{self.url} is not open"))
+            self._answer(inputs_of(request), done, self._clock.now_ns())
 
     def _serve(self) -> None:
         while True:

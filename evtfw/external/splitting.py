@@ -71,6 +71,7 @@ class _Join:
 
 def _joined(replies: list[Reply]) -> Reply:
     times = [reply.times for reply in replies]
+    slowest = max(times, key=lambda t: t.device_ns + t.device_queue_ns)
     return Reply(
         {name: np.concatenate([reply[name] for reply in replies]) for name in replies[0]},
         replies[0].provenance,
@@ -80,6 +81,10 @@ def _joined(replies: list[Reply]) -> Reply:
             queue_ns=max(t.queue_ns for t in times),
             compute_ns=sum(t.compute_ns for t in times),
             batch_rows=max(t.batch_rows for t in times),
+            held_ns=max(t.held_ns for t in times),
+            late_ns=max(t.late_ns for t in times),
+            device_ns=slowest.device_ns,
+            device_queue_ns=slowest.device_queue_ns,
         ),
         tuple(dict.fromkeys(name for reply in replies for name in reply.nonfinite)),
     )

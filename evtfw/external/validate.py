@@ -48,7 +48,7 @@ class Validator:
         where = f"request to {self.backend} (model '{self.description.name}')"
         if rows is None:
             raise BadRequest(f"{where}: {self._inputs.problem(inputs, 'input')}")
-        raise BadRequest(f"{where}: {rows} rows, but the model takes {self._max_rows} at most; put a Batcher around it")
+        raise BadRequest(f"{where}: {rows} rows, but the model takes {self._max_rows} at most; send fewer at once")
 
     def check_reply(self, outputs: Tensors, rows: int) -> None:
         """Check a reply to a request with so many rows.

@@ -16,7 +16,13 @@ from evtfw.modules.jets import Jets
 if TYPE_CHECKING:
     from hist import Hist
 
-_EVENTS_PER_FILL = 1024  # a call of hist's fill costs as much as 2000 values in it
+EVENTS_PER_FILL = 1024  # a call of hist's fill costs as much as 2000 values in it
+_BELOW_ONE = np.nextafter(np.float32(1.0), np.float32(0.0))
+
+
+def within_unity(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return scores of which those of exactly 1 lie in the last bin of an axis from 0 to 1, not above it."""
+    return np.minimum(scores, _BELOW_ONE)
 
 
 def _pt(module: JetHistograms) -> Hist[Any]:
@@ -76,7 +82,7 @@ class JetHistograms(Analyzer):
         for name, values in self.values(event):
             self._collected[name].append(values)
         self._events += 1
-        if self._events == _EVENTS_PER_FILL:
+        if self._events == EVENTS_PER_FILL:
             self._fill()
 
     def end_stream(self, stream: int) -> None:
@@ -106,4 +112,4 @@ class TopTagHistograms(JetHistograms):
         """Yield what to fill, by the accumulator's name."""
         yield from super().values(event)
         yield "softdrop_mass", event[self.softdrop_mass_gev]
-        yield "score", event[self.scores]
+        yield "score", within_unity(event[self.scores])

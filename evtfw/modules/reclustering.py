@@ -36,6 +36,17 @@ class Tree:
     mergers: dict[int, tuple[int, int]]
     root: int
 
+    def particles(self, node: int) -> list[int]:
+        """Return which of the jet's particles a node was made of; none for the root of an empty jet, -1."""
+        found, nodes = [], [node] if node >= 0 else []
+        while nodes:
+            node = nodes.pop()
+            if node in self.mergers:
+                nodes += self.mergers[node]
+            else:
+                found.append(node)
+        return found
+
 
 class Reclustering:
     """Clusters the constituents of jets with one of FastJet's algorithms.

@@ -41,21 +41,30 @@ def soft_drop(tree: Tree, *, z_cut: float = 0.1, beta: float = 0.0, radius: floa
         beta: how much softer radiation at small angles may be.
         radius: of the jets.
     """
-    if tree.root < 0:
-        return Groomed(0.0, 0.0, 0.0)
+    node = hard_core(tree, z_cut=z_cut, beta=beta, radius=radius)
+    if node not in tree.mergers:
+        return Groomed(_mass(tree, node) if node >= 0 else 0.0, 0.0, 0.0)
+    first, second = tree.mergers[node]
+    pt_1, pt_2 = (math.hypot(tree.px_gev[prong], tree.py_gev[prong]) for prong in (first, second))
+    return Groomed(_mass(tree, node), min(pt_1, pt_2) / (pt_1 + pt_2), _delta_r(tree, first, second))
+
+
+def hard_core(tree: Tree, *, z_cut: float = 0.1, beta: float = 0.0, radius: float = 0.8) -> int:
+    """Return the node that soft drop leaves, whose two prongs are hard; the hardest particle if none are.
+
+    The arguments are those of `soft_drop`; -1 for a jet without particles.
+    """
     pt = np.hypot(tree.px_gev, tree.py_gev).tolist()
-    node, z, delta_r = tree.root, 0.0, 0.0
+    node = tree.root
     while node in tree.mergers:
         harder, softer = tree.mergers[node]
         if pt[harder] < pt[softer]:
             harder, softer = softer, harder
-        z = pt[softer] / (pt[harder] + pt[softer])
         threshold = z_cut if beta == 0.0 else z_cut * (_delta_r(tree, harder, softer) / radius) ** beta
-        if z > threshold:
-            delta_r = _delta_r(tree, harder, softer)
+        if pt[softer] / (pt[harder] + pt[softer]) > threshold:
             break
-        node, z = harder, 0.0
-    return Groomed(_mass(tree, node), z, delta_r)
+        node = harder
+    return node
 
 
 def _mass(tree: Tree, node: int) -> float:

@@ -10,12 +10,13 @@ from evtfw.observe.histogram import DurationHistogram
 from evtfw.observe.html_parts import Html, bar, details, legend, stacked_bar, table
 from evtfw.observe.replies import TIME_PARTS, ReplyTiming, ServerTiming
 from evtfw.observe.report import JobRecord
+from evtfw.observe.summary_devices import lateness
 from evtfw.observe.timing import ModuleTiming, Timing
-from evtfw.observe.units import count, duration
+from evtfw.observe.units import count, duration, ratio
 
 _TRANSITIONS_SHOWN = 12
 _FEWEST_SAMPLES = 4
-_PART_STYLES = {"serialise": "cyan", "network": "warn", "queue": "violet2", "compute": "external"}
+_PART_STYLES = {"serialise": "cyan", "network": "warn", "queue": "violet2", "compute": "external", "held": "good"}
 _ELSEWHERE_STYLE = "plain"
 
 
@@ -113,8 +114,30 @@ def _external_module(module: ModuleTiming, wall_s: float) -> Html:
     listed = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts)
     return Html(
         f'<h3>{escape(module.label)} <span class="soft">{escape(module.type)}</span></h3>'
-        f'<div class="split"><figure>{drawing}</figure><dl>{listed}</dl></div>{_servers(replies)}'
+        f'<div class="split"><figure>{drawing}</figure><dl>{listed}</dl></div>'
+        f"{_servers(replies)}{_devices(module.label, replies)}"
     )
+
+
+def _devices(label: str, replies: ReplyTiming) -> Html:
+    """What emulated devices would have taken, beside what it took here."""
+    if not replies.devices:
+        return Html()
+    rows = [
+        (
+            device.name or "unnamed", count(device.replies), duration(device.mean_device_ns * 1e-9),
+            duration(device.mean_queue_ns * 1e-9), duration(device.mean_wait_ns * 1e-9), ratio(device.slowdown),
+            count(device.late),
+        )
+        for device in replies.devices
+    ]  # fmt: skip
+    columns = (
+        "Emulated device", "Replies", "Device time, modelled", "Queue there, modelled", "Wait here", "Here : there",
+        "Late",
+    )  # fmt: skip
+    notes = [lateness(label, device) for device in replies.devices if device.late]
+    note = "Modelled times are those of the device, not of this computer; means of a reply."
+    return Html(f'{table(columns, rows, left=1)}<p class="note">{escape("; ".join([note, *notes]))}</p>')
 
 
 def _servers(replies: ReplyTiming) -> Html:
@@ -126,9 +149,10 @@ def _servers(replies: ReplyTiming) -> Html:
     rows = [_server_row(server, shown, longest_ns) for server in replies.servers]
     columns = ("Server", "Mean wait", "Replies", "Mean", *(name.capitalize() for name in shown), "Elsewhere", "Rows")
     names = [(name.capitalize(), _PART_STYLES[name]) for name in shown] + [("Elsewhere", _ELSEWHERE_STYLE)]
+    held = " Held: computed, and kept back until the emulated device would have answered." if "held" in shown else ""
     note = (
         "Network: on the way, and in a server that does not tell its own times (tritonserver does not). "
-        "Elsewhere: waiting to be packed, or for this computer's threads."
+        "Elsewhere: waiting to be packed, or for this computer's threads." + held
     )
     return Html(f'{table(columns, rows, left=2)}{legend(names)}<p class="note">{note}</p>')
 

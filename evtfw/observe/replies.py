@@ -15,7 +15,35 @@ from evtfw.observe.histogram import DurationHistogram, HistogramStack
 
 _BUFFERED_WAITS = 256
 _MOST_PROVENANCES = 64  # objects; a backend may make an equal one for each reply
-TIME_PARTS = ("serialise", "network", "queue", "compute")
+TIME_PARTS = ("serialise", "network", "queue", "compute", "held")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DeviceTiming:
+    """Replies of an emulated device: what it would have taken there, beside what it took here.
+
+    Args:
+        name: of the device; empty if the replies do not say.
+        replies: how many.
+        mean_device_ns: modelled: transfers and computing on the device.
+        mean_queue_ns: modelled: waiting there.
+        mean_wait_ns: measured: from submission to the reply.
+        late: replies that came after the device would have answered, of those that keep its pace.
+        mean_late_ns: by how much, of all replies.
+    """
+
+    name: str
+    replies: int
+    mean_device_ns: float
+    mean_queue_ns: float
+    mean_wait_ns: float
+    late: int
+    mean_late_ns: float
+
+    @property
+    def slowdown(self) -> float:
+        """How many times longer a reply took here than it would have taken there."""
+        return self.mean_wait_ns / max(1.0, self.mean_device_ns + self.mean_queue_ns)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -28,6 +56,7 @@ class ServerTiming:
         mean_wait_ns: from submission to the reply.
         mean_parts_ns: where replies say that their time went, by `TIME_PARTS`; only parts that are not zero.
         mean_batch_rows: rows of the batches that requests were part of, seen from a request; None if not told.
+        device: if it emulates one.
     """
 
     name: str
@@ -35,6 +64,7 @@ class ServerTiming:
     mean_wait_ns: float
     mean_parts_ns: Mapping[str, float]
     mean_batch_rows: float | None
+    device: DeviceTiming | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,6 +85,11 @@ class ReplyTiming:
     mean_batch_rows: float | None
 
     @property
+    def devices(self) -> tuple[DeviceTiming, ...]:
+        """The emulated devices among those who answered."""
+        return tuple(server.device for server in self.servers if server.device is not None)
+
+    @property
     def served(self) -> dict[str, int]:
         """Number of replies by who answered."""
         return {server.name: server.replies for server in self.servers}
@@ -63,15 +98,17 @@ class ReplyTiming:
 class _Sums:
     """What replies of equal provenance add up to."""
 
-    __slots__ = ("batched", "compute_ns", "network_ns", "provenance", "queue_ns", "replies", "rows", "serialise_ns",
-                 "timed", "wait_ns")  # fmt: skip
+    __slots__ = ("batched", "compute_ns", "device_ns", "device_queue_ns", "device_wait_ns", "emulated", "held_ns",
+                 "late", "late_ns", "network_ns", "provenance", "queue_ns", "replies", "rows", "serialise_ns", "timed",
+                 "wait_ns")  # fmt: skip
 
     def __init__(self, provenance: Any) -> None:
         self.provenance = provenance
         self.replies = self.wait_ns = self.timed = self.rows = self.batched = 0
-        self.serialise_ns = self.network_ns = self.queue_ns = self.compute_ns = 0
+        self.serialise_ns = self.network_ns = self.queue_ns = self.compute_ns = self.held_ns = 0
+        self.emulated = self.device_ns = self.device_queue_ns = self.device_wait_ns = self.late = self.late_ns = 0
 
-    def add_times(self, times: Any) -> None:
+    def add_times(self, times: Any, wait_ns: int) -> None:
         self.serialise_ns += times.serialise_ns
         self.network_ns += times.network_ns
         self.queue_ns += times.queue_ns
@@ -80,6 +117,14 @@ class _Sums:
         if times.batch_rows:
             self.rows += times.batch_rows
             self.batched += 1
+        if getattr(times, "device_ns", 0):
+            self.emulated += 1
+            self.device_ns += times.device_ns
+            self.device_queue_ns += times.device_queue_ns
+            self.device_wait_ns += wait_ns
+            self.held_ns += times.held_ns
+            self.late += times.late_ns > 0
+            self.late_ns += times.late_ns
 
     def add(self, other: _Sums) -> None:
         for name in self.__slots__:
@@ -92,6 +137,14 @@ class _Sums:
 
     def mean_batch_rows(self) -> float | None:
         return self.rows / self.batched if self.batched else None
+
+    def device(self) -> DeviceTiming | None:
+        n = self.emulated
+        if not n:
+            return None
+        name = getattr(self.provenance, "device", "")
+        means = (self.device_ns / n, self.device_queue_ns / n, self.device_wait_ns / n)
+        return DeviceTiming(name, n, *means, self.late, self.late_ns / n)
 
 
 class _StreamReplies:
@@ -121,7 +174,7 @@ class _StreamReplies:
         sums.wait_ns += wait_ns
         times = getattr(reply, "times", None)
         if times is not None:
-            sums.add_times(times)
+            sums.add_times(times, wait_ns)
 
     def compact(self) -> None:
         """Join provenances that are different objects and name the same server."""
@@ -179,7 +232,12 @@ class ReplyTally:
 def _server_timing(sums: _Sums) -> ServerTiming:
     mean_wait_ns = sums.wait_ns / max(1, sums.replies)
     return ServerTiming(
-        _describe(sums.provenance), sums.replies, mean_wait_ns, sums.mean_parts_ns(), sums.mean_batch_rows()
+        _describe(sums.provenance),
+        sums.replies,
+        mean_wait_ns,
+        sums.mean_parts_ns(),
+        sums.mean_batch_rows(),
+        sums.device(),
     )
 
 

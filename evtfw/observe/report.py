@@ -20,7 +20,7 @@ from evtfw.core.job import JobResult
 from evtfw.core.observer import Failure, JobInfo
 from evtfw.observe.figures import job_figures
 from evtfw.observe.memory import Memory
-from evtfw.observe.replies import ServerTiming
+from evtfw.observe.replies import DeviceTiming, ServerTiming
 from evtfw.observe.timing import ModuleTiming, Timing
 
 SCHEMA_VERSION = 1
@@ -208,6 +208,22 @@ def _server(server: ServerTiming) -> dict[str, Any]:
         "mean_wait_s": server.mean_wait_ns * 1e-9,
         "mean_parts_s": {name: value * 1e-9 for name, value in server.mean_parts_ns.items()},
         "mean_batch_rows": server.mean_batch_rows,
+        "emulated_device": _device(server.device),
+    }
+
+
+def _device(device: DeviceTiming | None) -> dict[str, Any] | None:
+    """What was modelled is called so; all else was measured."""
+    if device is None:
+        return None
+    return {
+        "name": device.name,
+        "replies": device.replies,
+        "modelled_device_s": device.mean_device_ns * 1e-9,
+        "modelled_queue_s": device.mean_queue_ns * 1e-9,
+        "mean_wait_s": device.mean_wait_ns * 1e-9,
+        "late": device.late,
+        "mean_late_s": device.mean_late_ns * 1e-9,
     }
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from rich import box
-from rich.console import Console, ConsoleOptions, Group, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.measure import Measurement
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -15,6 +13,8 @@ from evtfw.core.errors import ExitCode
 from evtfw.core.job import JobResult
 from evtfw.core.observer import JobInfo
 from evtfw.observe.figures import job_figures
+from evtfw.observe.summary_devices import devices_part
+from evtfw.observe.summary_parts import padded, plain_table
 from evtfw.observe.timing import ModuleTiming, Timing
 from evtfw.observe.units import count, duration, percent, rate
 
@@ -55,7 +55,7 @@ class TimingSummary:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         ascii_only = options.ascii_only
         yield self._headline()
-        yield _padded(self._job_line(), self._fates())
+        yield padded(self._job_line(), self._fates())
         if self._timing is not None and self._timing.modules:
             modules = self._modules(self._timing, ascii_only)
             if Measurement.get(console, options.update(max_width=1000), modules).maximum > options.max_width:
@@ -63,16 +63,17 @@ class TimingSummary:
             yield modules
             if any(module.replies is not None for module in self._timing.modules):
                 yield self._external(self._timing)
+                yield from devices_part(self._timing)
         if self._result.paths:
             yield self._paths()
         if self._figures.shares:
             yield self._shares(ascii_only or console.color_system is None, options.max_width)
         if self._figures.verdict:
-            yield _padded(Text(), Text(self._figures.verdict, style="bold"))
+            yield padded(Text(), Text(self._figures.verdict, style="bold"))
         if self._result.failures_count:
             yield self._failures()
         if self._result.error is not None:
-            yield _padded(Text(f"The job ended early: {self._result.error}", style="red"))
+            yield padded(Text(f"The job ended early: {self._result.error}", style="red"))
 
     def _headline(self) -> Text:
         result = self._result
@@ -118,7 +119,7 @@ class TimingSummary:
         return text
 
     def _modules(self, timing: Timing, ascii_only: bool) -> Table:
-        table = _table("Module", "Calls", "Wall", "CPU", "Mean", "p50", "p99", left=1)
+        table = plain_table("Module", "Calls", "Wall", "CPU", "Mean", "p50", "p99", left=1)
         table.add_column("Share", no_wrap=True, justify="left")
         table.add_column("Type", style="dim", no_wrap=True)
         total_ns = max(1, timing.module_wall_ns)
@@ -138,7 +139,7 @@ class TimingSummary:
         return table
 
     def _external(self, timing: Timing) -> RenderableType:
-        table = _table(
+        table = plain_table(
             "External", "Requests", "Failed", "Acquire", "Wait p50", "p99", "Max", "Produce", "In flight", left=1
         )
         table.add_column("Served by", style="dim", overflow="fold")
@@ -160,7 +161,7 @@ class TimingSummary:
         return table
 
     def _paths(self) -> RenderableType:
-        table = _table("Path", "Accepted", "Rejected", "Failed", "Accepted of all", left=1)
+        table = plain_table("Path", "Accepted", "Rejected", "Failed", "Accepted of all", left=1)
         for name, path in self._result.paths.items():
             all_events = path.accepted + path.rejected + path.failed
             failed = Text(count(path.failed), style="red" if path.failed else "dim")
@@ -181,10 +182,10 @@ class TimingSummary:
             waits = "waiting for " if share.kind == "waiting" else ""
             legend.append(f"{fill if letters else '■'} ", style=_SHARE_STYLES[share.kind])
             legend.append(f"{waits}{share.name} {percent(share.fraction)}   ")
-        return _padded(Text("Time of the threads", style="bold"), strip, legend)
+        return padded(Text("Time of the threads", style="bold"), strip, legend)
 
     def _failures(self) -> RenderableType:
-        table = _table("Failures in", "Error", "Count", left=2)
+        table = plain_table("Failures in", "Error", "Count", left=2)
         table.add_column("First", overflow="fold", ratio=1)
         kinds = self._timing.failures if self._timing else ()
         for kind in kinds[:_FAILURES_SHOWN]:
@@ -203,20 +204,9 @@ def _call_figures(module: ModuleTiming) -> tuple[str, str, str]:
     )
 
 
-def _padded(*lines: RenderableType) -> RenderableType:
-    return Padding(Group(*lines), (0, 1), expand=False)
-
-
 def _shortened(message: str) -> str:
     line = " ".join(message.split())
     return line if len(line) <= _MESSAGE_LENGTH else line[: _MESSAGE_LENGTH - 1] + "…"
-
-
-def _table(*names: str, left: int) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
-    for number, name in enumerate(names):
-        table.add_column(name, justify="left" if number < left else "right", no_wrap=True)
-    return table
 
 
 def bar(fraction: float, cells: int, ascii_only: bool = False) -> str:

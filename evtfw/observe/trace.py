@@ -13,7 +13,7 @@ from evtfw.core.event import EventId
 from evtfw.core.observer import Activity, Failure, Fate, JobInfo, Observer
 from evtfw.observe.trace_file import InFlight, TraceFile
 
-_JOB, _TRANSITIONS = 1, 2  # "processes" of the trace: groups of lanes
+_JOB, _TRANSITIONS, _DEVICES = 1, 2, 3  # "processes" of the trace: groups of lanes
 _LANES = 64  # per stream at most
 _THINNED_SPACING_NS = 10_000_000
 
@@ -23,6 +23,7 @@ class TraceObserver(Observer):
 
     Every stream is a lane: a slice for the event, in it one for each module. Segments of one event that ran at the same
     time get further lanes of the stream. External waits are asynchronous slices, with a counter of those in flight.
+    What an emulated device would have done is a group of its own: modelled times, from the submission on.
 
     Args:
         path: the file, ``.json`` or ``.json.gz``; it appears under this name when the job has ended.
@@ -55,6 +56,7 @@ class TraceObserver(Observer):
         self._requests = itertools.count(1)
         self._in_flight = InFlight()
         self._counted_ns: dict[str, int] = {}
+        self._has_devices = False
         self._add("M", "process_name", _JOB, 0, args={"name": f"{job.process}: streams"})
         self._add("M", "process_name", _TRANSITIONS, 0, args={"name": "transitions"})
 
@@ -103,6 +105,24 @@ class TraceObserver(Observer):
         asked = {"event": str(event)}
         self._add("b", label, _JOB, lane, submitted_ns, cat="external", id=number, args=asked)
         self._add("e", label, _JOB, lane, replied_ns, cat="external", id=number, args={"ended": ended})
+        times = getattr(reply, "times", None)
+        if getattr(times, "device_ns", 0):
+            self._add_modelled(label, number, submitted_ns, times, asked)
+
+    def _add_modelled(self, label: str, number: int, submitted_ns: int, times: Any, asked: dict[str, str]) -> None:
+        """Show what an emulated device would have done, apart from what took time here."""
+        if not self._has_devices:
+            self._has_devices = True
+            self._add("M", "process_name", _DEVICES, 0, args={"name": "emulated devices: modelled time"})
+        start_ns = submitted_ns + times.device_queue_ns
+        for name, begin_ns, length_ns in (
+            (f"{label}: queue", submitted_ns, times.device_queue_ns),
+            (f"{label}: device", start_ns, times.device_ns),
+        ):
+            if length_ns:
+                about = {"cat": "modelled", "id": number}
+                self._add("b", name, _DEVICES, 0, begin_ns, args={**asked, "late_ns": times.late_ns}, **about)
+                self._add("e", name, _DEVICES, 0, begin_ns + length_ns, **about)
 
     def transition(self, name: str, label: str, where: str, stream: int | None, start_ns: int, end_ns: int) -> None:
         """See `Observer.transition`."""

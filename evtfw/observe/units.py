@@ -49,6 +49,15 @@ def rate(per_second: float) -> str:
     return f"{per_second:.{1 if per_second >= 9.995 else 2}f}"
 
 
+def ratio(times: float) -> str:
+    """How many times as large, with two or three digits however small.
+
+    >>> ratio(12.34), ratio(1500.0), ratio(0.000123), ratio(0)
+    ('12.3', '1 500', '0.00012', '0.00')
+    """
+    return f"{times:.2g}" if 0 < times < 0.01 else rate(times)
+
+
 def percent(fraction: float) -> str:
     """A share without false precision.
 

@@ -81,6 +81,14 @@ def test_threads_compares_many_with_few(small_file):
     assert found["idle", "CPU of 8 threads that wait for a service"] < 100
 
 
+def test_the_emulated_device_is_compared_with_the_formulas():
+    found = values(measure("emulator_clock", scale=0.01))
+    assert found["brainwave-arria10, virtual clock", "throughput, worst of 1 to 50 clients"] < 0.1
+    assert ("random arrivals, virtual clock", "mean wait at load 0.9") in found
+    for clients in (1, 50):
+        assert found[f"100 ms, real clock, {clients} clients", "latency p50"] >= 0
+
+
 def test_the_command_writes_all_samples_and_tells_of_missed_targets(tmp_path, monkeypatch):
     report = Report("a test", [Figure("group", "name", [3.0, 1.0, 2.0], "s", target=1.5)], ["a note"])
     monkeypatch.setattr("benchmarks.memory.measure", lambda options: report)

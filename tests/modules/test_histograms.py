@@ -51,7 +51,7 @@ def test_top_tag_histograms_add_mass_and_score():
     row = {
         "jets": jets_of((600.0, 0.0, 0.0), (560.0, 1.0, 1.0)),
         "mass": np.array([172.0, 12.0], np.float32),
-        "scores": np.array([0.97, 0.02], np.float32),
+        "scores": np.array([1.0, 0.02], np.float32),
     }
     analyzer = TopTagHistograms(
         jets="source:jets", softdrop_mass_gev="source:mass", scores="source:scores", bins=10, mass_max_gev=200.0

@@ -42,6 +42,10 @@ class LayerCard(_Strict):
     result_format: str = ""
     table_format: str = Field("", description="of the entries of its table")
     table_size: int = Field(0, description="entries of its table; 0: it has none")
+    reuse_factor: int = Field(0, description="products that one multiplier computes for a row; 0: nothing is said")
+    strategy: str = Field(
+        "", description="how multiplications are laid out: latency, resource, …; empty: nothing is said"
+    )
 
 
 class TreesCard(_Strict):

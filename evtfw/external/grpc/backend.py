@@ -69,6 +69,7 @@ class Decoded:
         outputs: by the names of the model's outputs.
         version: of the model that answered, if it may differ from the description's.
         queue_ns, compute_ns, batch_rows: as in `Times`, in the service.
+        held_ns, late_ns, device_ns, device_queue_ns: as in `Times`, of a device that the service emulates.
     """
 
     outputs: Tensors
@@ -76,6 +77,10 @@ class Decoded:
     queue_ns: int = 0
     compute_ns: int = 0
     batch_rows: int = 0
+    held_ns: int = 0
+    late_ns: int = 0
+    device_ns: int = 0
+    device_queue_ns: int = 0
 
 
 class GrpcBackend(Backend):
@@ -281,12 +286,17 @@ class GrpcBackend(Backend):
         provenance = self._provenance
         if decoded.version and decoded.version != provenance.version:
             provenance = dataclasses.replace(provenance, version=decoded.version, sha256="")
+        in_service_ns = decoded.queue_ns + decoded.compute_ns + decoded.held_ns
         times = Times(
             serialise_ns=exchange.encode_ns + self._clock.now_ns() - arrived_ns,
-            network_ns=max(0, arrived_ns - exchange.sent_ns - decoded.queue_ns - decoded.compute_ns),
+            network_ns=max(0, arrived_ns - exchange.sent_ns - in_service_ns),
             queue_ns=decoded.queue_ns,
             compute_ns=decoded.compute_ns,
             batch_rows=decoded.batch_rows,
+            held_ns=decoded.held_ns,
+            late_ns=decoded.late_ns,
+            device_ns=decoded.device_ns,
+            device_queue_ns=decoded.device_queue_ns,
         )
         return Reply(decoded.outputs, provenance, times)
 

@@ -19,7 +19,7 @@ from evtfw.core.clock import Clock, Timer
 from evtfw.core.completion import Completion
 from evtfw.core.errors import BadReply, Cancelled, DeadlineExceeded, ExternalError, ServerUnavailable
 from evtfw.external.batch import Batch
-from evtfw.external.contract import Backend, Provenance, Reply, Tensors, Times
+from evtfw.external.contract import Backend, Provenance, Reply, Tensors
 from evtfw.external.delivery import deliver
 from evtfw.external.errors import Overloaded
 from evtfw.external.service.admission import Admission
@@ -364,7 +364,9 @@ class Scheduler:
                 self._end(ends, queued, "cancel", None)
                 continue
             queue_ns = execution.sent_ns - queued.since_ns + times.queue_ns
-            own = Times(times.serialise_ns, times.network_ns, queue_ns, compute_ns, times.batch_rows or execution.rows)
+            own = times._replace(
+                queue_ns=queue_ns, compute_ns=compute_ns, batch_rows=times.batch_rows or execution.rows
+            )
             self.recorder.waited(queue_ns)
             self._end(ends, queued, "success", Reply(outputs, reply.provenance, own, reply.nonfinite))
             answered, answered_rows = answered + 1, answered_rows + queued.rows

@@ -210,6 +210,10 @@ def _decoded(reply: InferReply) -> Decoded:
         queue_ns=int(parameters.get("queue_us", 0) * 1e3),
         compute_ns=int(parameters.get("compute_us", 0) * 1e3),
         batch_rows=int(parameters.get("batch_rows", 0)),
+        held_ns=int(parameters.get("held_us", 0) * 1e3),
+        late_ns=int(parameters.get("late_us", 0) * 1e3),
+        device_ns=int(parameters.get("device_ns", 0)),
+        device_queue_ns=int(parameters.get("device_queue_ns", 0)),
     )
 
 

@@ -57,7 +57,7 @@ def test_a_reply_comes_after_the_latency(context, clock):
     go(clock)
     assert outcome.reply["y"].tolist() == [[-1], [-2], [-3]]
     assert clock.now_ns() == pytest.approx(10e6, abs=2)
-    assert outcome.reply.times == pytest.approx((0, 2_000_000, 0, 8_000_000, 3), abs=2)
+    assert outcome.reply.times[:5] == pytest.approx((0, 2_000_000, 0, 8_000_000, 3), abs=2)
     assert outcome.reply.provenance.sha256 == "abc"
 
 

@@ -20,6 +20,10 @@ Output: TypeAlias = tuple[str, NDArray[Any], SharedRange | None]
 _MODEL, _VERSION, _ID, _PARAMETERS, _OUTPUTS, _RAW = 1, 2, 3, 4, 5, 6
 _QUEUE: Final = text(1, b"queue_us")
 _COMPUTE: Final = text(1, b"compute_us")
+_HELD: Final = text(1, b"held_us")
+_LATE: Final = text(1, b"late_us")
+_DEVICE: Final = text(1, b"device_ns")
+_DEVICE_QUEUE: Final = text(1, b"device_queue_ns")
 _FINAL: Final = text(_PARAMETERS, text(1, b"triton_final_response") + text(2, number(1, 1)))
 _KNOWN_HEADS: Final = 256
 _SMALL: Final = 1 << 14
@@ -47,6 +51,9 @@ class ReplyWriter:
             pieces.append(text(_ID, request_id))
         pieces.append(_microseconds(_QUEUE, times.queue_ns))
         pieces.append(_microseconds(_COMPUTE, times.compute_ns))
+        if times.device_ns:
+            pieces += (_microseconds(_HELD, times.held_ns), _microseconds(_LATE, times.late_ns))
+            pieces += (_integer(_DEVICE, times.device_ns), _integer(_DEVICE_QUEUE, times.device_queue_ns))
         if is_final:
             pieces.append(_FINAL)
         for _, array, shared in outputs:
@@ -88,7 +95,11 @@ def _parameter(number: int, name: bytes, value: bytes) -> bytes:
 
 
 def _microseconds(key: bytes, time_ns: int) -> bytes:
-    return text(_PARAMETERS, key + text(2, number(2, max(0, time_ns // 1000))))
+    return _integer(key, time_ns // 1000)
+
+
+def _integer(key: bytes, value: int) -> bytes:
+    return text(_PARAMETERS, key + text(2, number(2, max(0, value))))
 
 
 def content_of(array: NDArray[Any]) -> bytes | memoryview:
