@@ -31,6 +31,7 @@ BENCHMARKS = {
     "overload": "goodput of evtfw serve at five times its capacity",
     "failover": "a job while one of its two servers is killed, or stopped",
     "many_calls": "memory of client and server over 100 000 calls",
+    "emulator_mlp": "ap_fixed networks beside hls4ml's compiled emulation",
     "emulator_resnet50": "ResNet-50 in fixed8 and msfp against float32",
     "emulator_trees": "boosted trees in fixed point against conifer's C++",
     "emulator_cost": "cycles, DSPs, LUTs and FFs of emulated models against published designs",

@@ -32,7 +32,7 @@ from evtfw.external.emulator.device.pacing import Pacer
 from evtfw.external.emulator.device.presets import NamedDevice, default_device, load_device
 from evtfw.external.emulator.finding import find_emulated, read_card
 from evtfw.external.urls import OptionReader, parse_url
-from evtfw.external.validate import Validator
+from evtfw.external.validate import Validator, nonfinite_names
 
 Pace: TypeAlias = Literal["asap", "device"]
 PACES: Final[tuple[Pace, ...]] = get_args(Pace)
@@ -204,7 +204,7 @@ class FpgaBackend(Backend):
             done.fail(ExternalError(f"{self.url} is not open"))
             return
         try:
-            rows = self._validator.rows_of_request(inputs_of(request))
+            rows = self._rows_of(inputs_of(request))
         except BadRequest as error:
             done.fail(error)
             return
@@ -215,6 +215,16 @@ class FpgaBackend(Backend):
         self._rows += rows
         ended = functools.partial(self._computed, done, due_ns, alone_ns, queue_ns)
         inner.submit(request, CallbackCompletion(ended, parent=done))
+
+    def _rows_of(self, inputs: Tensors) -> int:
+        """Check a request and return its rows. Raises BadRequest, also for what no format of a device can hold."""
+        rows = self._validator.rows_of_request(inputs)
+        bad = nonfinite_names(inputs)
+        if bad:
+            raise BadRequest(
+                f"request to {self.url}: NaN or infinity in {', '.join(bad)}, which {self._card.format} cannot hold"
+            )
+        return rows
 
     def _model_times(self, rows: int) -> tuple[int, int, int]:
         """Return when the device would answer (0: it does not matter), and the times of its own."""

@@ -8,7 +8,7 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +16,8 @@ from numpy.typing import NDArray
 from evtfw import __version__
 from evtfw.core.errors import ConfigurationError, nearest
 from evtfw.external.emulator.card import ArithmeticKind, LayerCard, ModelCard, SourceCard, TreesCard
-from evtfw.external.emulator.formats.fixed_point import FixedPoint
+from evtfw.external.emulator.reading.resolving import NATIVE, Configuration, resolve
 
-Configuration: TypeAlias = Path | str | Mapping[str, Any]
-"""hls4ml's configuration (for trees: conifer's), as a file or a dictionary."""
-
-_NATIVE: Final = ("native", "qonnx", "hgq2")
 _MOST_IR: Final = 10
 """IR version of ONNX that onnxruntime 1.19, the oldest one supported, reads."""
 
@@ -155,9 +151,9 @@ def _maker(request: _Request) -> Callable[[_Request], _Made]:
         return _from_hgq2
     if form == "fixed8" or form.startswith(("fixed8<", "msfp", "brainwave")):
         return _overlay
-    if form == "hls4ml" or form in _NATIVE or form.startswith(("ap_", "fixed<", "ufixed<", "int<", "uint<")):
+    if form == "hls4ml" or form in NATIVE or form.startswith(("ap_", "fixed<", "ufixed<", "int<", "uint<")):
         return _fixed
-    known = ["ap_fixed<16,6>", "hls4ml", *_NATIVE, "fixed8", "msfp12", "msfp16", "brainwave-ms-fp9"]
+    known = ["ap_fixed<16,6>", "hls4ml", *NATIVE, "fixed8", "msfp12", "msfp16", "brainwave-ms-fp9"]
     raise ConfigurationError(f"there is no format '{form}'{nearest(form, known)}; e.g. {', '.join(known)}")
 
 
@@ -204,81 +200,38 @@ def _fixed(request: _Request) -> _Made:
     from evtfw.external.emulator.reading.host import split
 
     parts = split(_proto(request))
-    made = _native(request, parts.device) if request.form in _NATIVE else _configured(request, parts.device)
+    made = _written(request, parts.device)
     if parts.host is None:
         return made
     note = f"computed on the host in the source's floating point, before the device: {', '.join(parts.operations)}"
     return dataclasses.replace(made, model=_merged(parts.host, made.model), notes=(*made.notes, note))
 
 
-def _native(request: _Request, model: Any) -> _Made:
+def _written(request: _Request, model: Any) -> _Made:
     from evtfw.external.emulator.fixed.writer import write
-    from evtfw.external.emulator.reading.native_formats import resolve
-    from evtfw.external.emulator.reading.onnx_reader import read
 
-    found = read(model, file=request.file)
-    if not found.is_quantised:
-        raise ConfigurationError(
-            f"{request.file} has no quantisation of its own (no Quant nodes of QONNX); give a format for all values, "
-            f"e.g. --format 'ap_fixed<16,6>', or hls4ml's configuration (--format hls4ml --config FILE)"
-        )
-    formats, notes = resolve(found.network, found.weight_formats, found.bias_formats, request.file)
-    written = write(found.network, formats)
-    return _Made(
-        model=written.model,
-        kind="qonnx",
-        arithmetic="ap_fixed",
-        layers=written.layers,
-        notes=(*found.notes, *notes, *written.notes),
-    )
-
-
-def _configured(request: _Request, model: Any) -> _Made:
-    from evtfw.external.emulator.fixed.writer import write
-    from evtfw.external.emulator.reading.hls4ml_formats import folding_rule, resolve
-    from evtfw.external.emulator.reading.onnx_reader import read
-
-    configuration = _configuration(request)
-    is_uniform = request.form != "hls4ml"
-    found = read(model, None if is_uniform else lambda sources: folding_rule(configuration, sources), file=request.file)
-    resolved = resolve(found, configuration)
-    written = write(found.network, resolved.formats)
+    resolved = resolve(model, request.form, request.configuration, request.file)
+    written = write(resolved.network, resolved.formats)
     layers = tuple(
         layer.model_copy(update={"reuse_factor": made.reuse_factor, "strategy": made.strategy})
-        if not is_uniform and (made := resolved.implementations.get(layer.name))
+        if (made := resolved.implementations.get(layer.name))
         else layer
         for layer in written.layers
     )
     return _Made(
         model=written.model,
-        kind="qonnx" if found.is_quantised else "onnx",
+        kind="qonnx" if resolved.is_quantised else "onnx",
         arithmetic="ap_fixed",
         layers=layers,
-        notes=(*found.notes, *resolved.notes, *written.notes),
+        notes=(*resolved.notes, *written.notes),
     )
-
-
-def _configuration(request: _Request) -> Any:
-    from evtfw.external.emulator.reading.hls4ml_config import Hls4mlConfiguration
-    from evtfw.external.emulator.reading.uniform import configuration_of
-
-    if request.form != "hls4ml":
-        if request.configuration is not None:
-            raise ConfigurationError(
-                f"format '{request.form}' is for all values, and a configuration is given too; choose format 'hls4ml' "
-                f"to use it, or leave it out"
-            )
-        return configuration_of(FixedPoint.parse(request.form))
-    if request.configuration is None:
-        raise ConfigurationError("format 'hls4ml' needs hls4ml's configuration (--config FILE, or a dictionary)")
-    return Hls4mlConfiguration.read(request.configuration)
 
 
 def _from_hgq2(request: _Request) -> _Made:
     from evtfw.external.emulator.fixed.writer import write
     from evtfw.external.emulator.reading import hgq2, native_formats
 
-    if request.form not in _NATIVE:
+    if request.form not in NATIVE:
         raise ConfigurationError(
             f"{request.file} is a model of HGQ2, which has formats of its own; convert it by --format native, not "
             f"'{request.form}'"

@@ -75,6 +75,16 @@ def test_it_tells_what_it_is(open_backend, dense):
     )
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_no_fixed_point_number_can_hold_is_refused(open_backend, dense, value):
+    backend = open_backend(f"fpga:{dense.path}?device=hls4ml-vu9p")
+    rows = ROWS.copy()
+    rows[1, 2] = value
+    with pytest.raises(BadRequest, match=r"NaN or infinity in x, which ap_fixed<16,6> cannot hold"):
+        submit(backend, {"x": rows}).reply
+    assert submit(backend, {"x": ROWS}).reply
+
+
 def test_requests_without_rows_take_no_device(open_backend, dense):
     backend = open_backend(f"fpga:{dense.path}?device=hls4ml-vu9p&pace=device")
     reply = submit(backend, {"x": ROWS[:0]}).reply

@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evtfw.core.errors import ConfigurationError
 from evtfw.external.emulator.cost.model_file import load_onnx
 from evtfw.external.emulator.fixed.layer_formats import LayerFormats
-from evtfw.external.emulator.formats.fixed_point import FixedPoint
 from evtfw.external.emulator.network import Layer, Network
+from evtfw.external.emulator.reading.resolving import resolve
 from evtfw.external.onnx_model import OnnxModel, SessionSettings
 
 
@@ -60,7 +59,8 @@ def trace(
 
     model = load_onnx(source)
     device = split(model).device
-    network, formats = _resolved(device, format_, configuration, str(source))
+    resolved = resolve(device, format_, configuration, str(source))
+    network, formats = resolved.network, resolved.formats
     wanted = [tensor.name for tensor in network.inputs] + [layer.output for layer in network.layers]
     exact = dict(inputs) | _run(_with_outputs(model, wanted), inputs)
     border = {tensor.name: exact[tensor.name].astype(tensor.dtype) for tensor in network.inputs}
@@ -73,28 +73,6 @@ def trace(
             its = formats[layer.name]
             made = rounded[layer.output].reshape(exact[layer.output].shape)
             yield Trace(layer, layer.name, its, exact[layer.output], made, _weight(layer, its))
-
-
-def _resolved(
-    model: Any, format_: str, configuration: Path | None, file: str
-) -> tuple[Network, Mapping[str, LayerFormats]]:
-    from evtfw.external.emulator.reading import hls4ml_formats, native_formats
-    from evtfw.external.emulator.reading.hls4ml_config import Hls4mlConfiguration
-    from evtfw.external.emulator.reading.onnx_reader import read
-    from evtfw.external.emulator.reading.uniform import configuration_of
-
-    if format_ in ("native", "qonnx"):
-        found = read(model, file=file)
-        formats, _ = native_formats.resolve(found.network, found.weight_formats, found.bias_formats, file)
-        return found.network, formats
-    if format_ != "hls4ml":
-        found, chosen = read(model, file=file), configuration_of(FixedPoint.parse(format_))
-        return found.network, hls4ml_formats.resolve(found, chosen).formats
-    if configuration is None:
-        raise ConfigurationError("format 'hls4ml' needs hls4ml's configuration: --config FILE")
-    chosen = Hls4mlConfiguration.read(configuration)
-    found = read(model, lambda sources: hls4ml_formats.folding_rule(chosen, sources), file=file)
-    return found.network, hls4ml_formats.resolve(found, chosen).formats
 
 
 def _with_outputs(model: Any, names: Sequence[str]) -> Any:
