@@ -26,13 +26,17 @@ def check_alike(backends: Sequence[Backend]) -> None:
 
 
 def differences(backends: Sequence[Backend]) -> list[str]:
-    """Say which open backends are known to serve another model file than the first."""
+    """Say which open backends are known to serve another model than the first, however it was converted."""
     first = backends[0].describe()
     return [
         f"{other.url} has another model file than {backends[0].url} (sha256 {model.sha256}, not {first.sha256})"
         for other, model in ((other, other.describe()) for other in backends[1:])
-        if first.sha256 and model.sha256 and model.sha256 != first.sha256
+        if first.sha256 and model.sha256 and not _origins(first) & _origins(model)
     ]
+
+
+def _origins(model: ModelDescription) -> set[str]:
+    return {model.sha256, model.source_sha256} - {""}
 
 
 def named(backend: Backend, error: BaseException) -> str:

@@ -62,6 +62,7 @@ class ModelDescription:
             of independent rows, so requests are neither gathered nor split.
         platform: what computes, e.g. ``onnxruntime``.
         sha256: checksum of the model's file, hexadecimal; empty if unknown.
+        source_sha256: of the file that it was converted from, likewise.
     """
 
     name: str
@@ -71,6 +72,7 @@ class ModelDescription:
     max_batch_size: int | None = 0
     platform: str = ""
     sha256: str = ""
+    source_sha256: str = ""
 
     @property
     def is_batched(self) -> bool:

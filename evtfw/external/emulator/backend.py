@@ -141,7 +141,9 @@ class FpgaBackend(Backend):
         inner = EmbeddedBackend(str(path), self._settings, url=self.url, inline=inline)
         inner.open(context)
         self._card, self._clock, self._pacer = card, context.clock, Pacer(context.clock)
-        self._description = model = dataclasses.replace(inner.describe(), platform="fpga-emulation")
+        self._description = model = dataclasses.replace(
+            inner.describe(), platform="fpga-emulation", source_sha256=card.source.sha256
+        )
         self._validator = Validator(model, self.url)
         self._provenance = Provenance(
             self.url, model=model.name, version=model.version, sha256=model.sha256, device=self._named.name

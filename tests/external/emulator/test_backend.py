@@ -1,10 +1,13 @@
 """``fpga:``: what is answered, by whom, when, and what is told of it."""
 
+import hashlib
 import json
+import shutil
 import threading
 from types import SimpleNamespace
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -80,9 +83,25 @@ def test_what_no_fixed_point_number_can_hold_is_refused(open_backend, dense, val
     backend = open_backend(f"fpga:{dense.path}?device=hls4ml-vu9p")
     rows = ROWS.copy()
     rows[1, 2] = value
-    with pytest.raises(BadRequest, match=r"NaN or infinity in x, which ap_fixed<16,6> cannot hold"):
-        submit(backend, {"x": rows}).reply
+    error = submit(backend, {"x": rows}).error
+    assert isinstance(error, BadRequest)
+    assert "NaN or infinity in x, which ap_fixed<16,6> cannot hold" in str(error)
     assert submit(backend, {"x": ROWS}).reply
+
+
+def test_what_it_was_converted_from_is_no_other_model(open_backend, dense, tmp_path, said):
+    source = tmp_path / "source.onnx"
+    shutil.copy(dense.path, source)
+    card = json.loads(dense.path.with_suffix(".json").read_text())
+    converted = tmp_path / "converted.onnx"
+    model = onnx.load(source)
+    model.doc_string = "converted"
+    onnx.save(model, converted)
+    sha256 = {file: hashlib.sha256(file.read_bytes()).hexdigest() for file in (source, converted)}
+    card |= {"sha256": sha256[converted], "source": {**card["source"], "sha256": sha256[source]}}
+    converted.with_suffix(".json").write_text(json.dumps(card))
+    open_backend(fallback(f"fpga:{converted}?device=hls4ml-vu9p", f"cpu:{source}"))
+    assert not any("another model" in line for line in said)
 
 
 def test_requests_without_rows_take_no_device(open_backend, dense):
