@@ -6,11 +6,16 @@ import datetime as dt
 import ipaddress
 
 import grpc
+import numpy as np
 import pytest
 
-from evtfw.core.errors import ConfigurationError
+from evtfw.core.clock import RealClock
+from evtfw.core.errors import ConfigurationError, ExternalError, ServerUnavailable
+from evtfw.core.resource import JobContext
+from evtfw.external.contract import Backend
 from evtfw.external.service.endpoint import Security
 from evtfw.external.service.endpoint.security import check_address
+from tests.external.conftest import submit
 from tests.external.service.endpoint.conftest import LIMIT_S, client_of, serving, tensor, values
 
 x509 = pytest.importorskip("cryptography.x509", reason="certificates are made with cryptography")
@@ -120,6 +125,29 @@ def test_client_certificates(keys):
         assert is_refused(endpoint, keys / "authority.pem")
         assert is_refused(endpoint, keys / "authority.pem", keys / "stranger.pem")
         assert ask(endpoint, keys / "authority.pem", keys / "client.pem")
+
+
+def remote(endpoint, options):
+    """What becomes of a request of evtfw's own client."""
+    backend = Backend.from_configuration(f"triton+grpcs://{endpoint.address}/rows?connect_timeout_s=3&{options}")
+    backend.open(JobContext(RealClock(), threads=1, streams=1, say=print))
+    try:
+        return submit(backend, {"x": np.ones((2, 4), np.float32)}).reply["y"].tolist()
+    finally:
+        backend.close()
+
+
+def test_the_frameworks_own_client_with_certificates_and_a_token(keys):
+    files = [str(keys / name) for name in ("server.pem", "server.key", "authority.pem")]
+    client = f"cert_file={keys / 'client.pem'}&key_file={keys / 'client.key'}"
+    authority = f"ca_file={keys / 'authority.pem'}"
+    with serving(security=Security(*files, token="secret")) as endpoint:
+        assert remote(endpoint, f"{authority}&{client}&token=secret") == [[2.0] * 4] * 2
+        for wrong in (f"{authority}&token=secret", f"ca_file={keys / 'stranger.pem'}&{client}&token=secret"):
+            with pytest.raises(ServerUnavailable):
+                remote(endpoint, wrong)
+        with pytest.raises(ExternalError, match="token"):
+            remote(endpoint, f"{authority}&{client}&token=wrong")
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:8001", "[::]:8001", "host.example:8001", "192.168.0.1:8001", ":8001"])
