@@ -30,7 +30,8 @@ nitpick_ignore_regex = [
     # Types of other projects: the build is offline, so it has no inventories of them.
     (r"py:.*", r"(abc|numpy|np|pydantic|pydantic_core|annotated_types|typing|collections|pathlib|argparse)\b.*"),
     (r"py:.*", r"(threading|array|weakref|enum|queue|datetime|dt|rich|importlib|types|hist|awkward|ak|pa|uproot)\b.*"),
-    (r"py:.*", r"(pyarrow|google|grpc|asyncio|_asyncio|random)\b.*"),
+    (r"py:.*", r"(pyarrow|google|grpc|asyncio|_asyncio|random|onnx)\b.*"),
+    (r"py:.*", r"(AllowInfNan|FieldInfo|Ge|Gt|NoneType|ModelProto|NodeProto|Floats)"),
     # What Sphinx takes annotations apart to, where they are strings.
     (r"py:.*", r"(dict\[str|tuple\[int)"),
     # Names that annotations take from their module: type variables, aliases, private helpers.
