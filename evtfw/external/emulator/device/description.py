@@ -48,16 +48,6 @@ class BatchBehaviour(_Strict):
         return self
 
 
-class Resources(_Strict):
-    """What the chip has."""
-
-    dsp: Count | None = None
-    lut: Count | None = None
-    ff: Count | None = None
-    bram_18kb: Count | None = None
-    uram: Count | None = None
-
-
 class Device(_Strict):
     """A device, or several of them that share the work, with one network on it.
 
@@ -65,7 +55,7 @@ class Device(_Strict):
     """
 
     title: str
-    part: str = Field(default="", description="the chip")
+    part: str = Field(default="", description="the chip; what it has is in evtfw/external/emulator/cost/fpgas.yaml")
     network: str = Field(
         default="", description="with which latency and interval were measured; another one has others"
     )
@@ -82,8 +72,6 @@ class Device(_Strict):
     devices: Count = 1
     transfer: Transfer = Transfer()
     batch: BatchBehaviour = BatchBehaviour()
-    power_w: Positive | None = Field(default=None, description="of one device")
-    resources: Resources = Resources()
     source: str = Field(default="", description="where the figures come from")
     published: dict[str, str] = Field(default={}, description="figures that were published: where each can be read")
     assumed: dict[str, str] = Field(default={}, description="figures that were not: why each is what it is")
