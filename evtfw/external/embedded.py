@@ -84,7 +84,7 @@ class EmbeddedBackend(Backend):
         scheme = self.url.partition(":")[0]
         model = OnnxModel(
             find_model(self._model, scheme=scheme),
-            SessionSettings(intra_op_threads, bool(settings.arena)),
+            SessionSettings(intra_op_threads, bool(settings.arena), calls=max(1, threads)),
             is_batched=settings.max_batch > 0,
         )
         pool = PooledBackend(model.run, model.description, threads=threads, name=scheme, url=self.url)

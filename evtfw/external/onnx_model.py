@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 import evtfw.data
 from evtfw.core.errors import ConfigurationError, ExternalError, nearest
 from evtfw.external.contract import ModelDescription, Tensors, TensorSpec
+from evtfw.external.sessions import Sessions
 
 _DTYPES: Final = {
     "tensor(float)": "float32",
@@ -25,6 +26,7 @@ _DTYPES: Final = {
     "tensor(string)": "object",
     **{f"tensor({sign}int{bits})": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
 }
+_MOST_COPIED_BYTES: Final = 256 << 20
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -35,10 +37,12 @@ class SessionSettings:
         intra_op_threads: threads within one call.
         use_arena: keep memory from call to call: as much as the largest request needed. Off, it is given back to the
             system's allocator; a call with one image of the shipped network then costs 8% more CPU.
+        calls: that overlap. Each has a session of its own, unless the model is so large that the copies count.
     """
 
     intra_op_threads: int = 1
     use_arena: bool = True
+    calls: int = 1
 
 
 class OnnxModel:
@@ -62,9 +66,11 @@ class OnnxModel:
                 f"{path}: its sha256 is {checksum}, but its card {path.with_suffix('.json').name} says "
                 f"{card['sha256']}; the model is damaged, or was replaced without its card"
             )
-        self._session = _session(path, settings)
-        inputs = tuple(_spec(path, tensor) for tensor in self._session.get_inputs())
-        outputs = tuple(_spec(path, tensor) for tensor in self._session.get_outputs())
+        copies = max(1, min(settings.calls, _MOST_COPIED_BYTES // max(1, path.stat().st_size)))
+        self._sessions = Sessions(functools.partial(_session, path, settings), copies)
+        session = self._sessions.first
+        inputs = tuple(_spec(path, tensor) for tensor in session.get_inputs())
+        outputs = tuple(_spec(path, tensor) for tensor in session.get_outputs())
         has_batch_axis = is_batched and all(spec.shape and spec.shape[0] is None for spec in (*inputs, *outputs))
         self.description = ModelDescription(
             name=str(card.get("name", path.stem)),
@@ -79,7 +85,7 @@ class OnnxModel:
 
     def run(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
         """Return the outputs by name."""
-        outputs = self._session.run(self._output_names, inputs)
+        outputs = self._sessions.run(self._output_names, inputs)
         return dict(zip(self._output_names, outputs, strict=True))
 
 

@@ -45,8 +45,8 @@ def typical_and_adversarial(seed):
     rows = random.normal(0, 1, (ROWS, 16)).astype(np.float32)
     rows[::5] *= 100.0
     rows[1::5] = (random.integers(-4096, 4096, (len(rows[1::5]), 16)) + 0.5) / 1024
-    rows[2] = -np.inf
-    rows[3] = np.inf
+    rows[2] = np.finfo(np.float32).min
+    rows[3] = np.finfo(np.float32).max
     return rows
 
 
@@ -88,3 +88,10 @@ def test_the_service_says_what_is_emulated(client):
     metadata = client.get_model_metadata("l1jets")
     assert metadata.platform == "fpga-emulation"
     assert [tensor.name for tensor in metadata.inputs] == ["features"]
+
+
+def test_what_no_format_can_hold_is_refused(client):
+    rows = np.zeros((1, 16), np.float32)
+    rows[0, 3] = np.nan
+    with pytest.raises(triton.InferenceServerException, match=r"INVALID_ARGUMENT.*NaN or infinity in features"):
+        asked(client, "l1jets", rows)
