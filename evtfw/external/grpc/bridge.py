@@ -19,6 +19,7 @@ import grpc
 from grpc import aio
 
 from evtfw.external.grpc.options import GrpcOptions
+from evtfw.external.loops import new_event_loop
 
 T = TypeVar("T")
 _STOP_S = 5.0
@@ -221,7 +222,7 @@ class Bridge:
         atexit.register(self._stop)
 
     def _serve(self, started: threading.Event) -> None:
-        self._loop = loop = asyncio.new_event_loop()
+        self._loop = loop = new_event_loop()
         asyncio.set_event_loop(loop)
         loop.call_soon(started.set)
         loop.run_forever()

@@ -15,6 +15,7 @@ import grpc
 import grpc.aio
 
 from evtfw.core.errors import ConfigurationError, InternalError
+from evtfw.external.loops import new_event_loop
 from evtfw.external.service.endpoint.calls import UNAUTHENTICATED, UNKNOWN, Gate, unary
 from evtfw.external.service.endpoint.completions import Handover
 from evtfw.external.service.endpoint.control import PREFIX, Control
@@ -127,7 +128,8 @@ class Endpoint:
 
     def _run(self, credentials: Any) -> None:
         try:
-            asyncio.run(self._serve(credentials))
+            with asyncio.Runner(loop_factory=new_event_loop) as runner:
+                runner.run(self._serve(credentials))
         except BaseException as error:
             self._error = error
         finally:
