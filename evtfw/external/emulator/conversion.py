@@ -17,6 +17,7 @@ from evtfw import __version__
 from evtfw.core.errors import ConfigurationError, nearest
 from evtfw.external.emulator.card import ArithmeticKind, LayerCard, ModelCard, SourceCard, TreesCard
 from evtfw.external.emulator.reading.resolving import NATIVE, Configuration, resolve
+from evtfw.external.emulator.requirements import require_onnx
 
 _MOST_IR: Final = 10
 """IR version of ONNX that onnxruntime 1.19, the oldest one supported, reads."""
@@ -87,6 +88,7 @@ def convert(
         ConfigurationError: the source, the format or the configuration cannot be used; the message names file and
             node, and says what to do.
     """
+    require_onnx()
     out = Path(out)
     _check_out(out, overwrite=overwrite)
     if device:

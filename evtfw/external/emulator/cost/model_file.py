@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from evtfw.core.errors import ConfigurationError
 from evtfw.external.emulator.card import ModelCard
+from evtfw.external.emulator.requirements import require_onnx
 
 if TYPE_CHECKING:
     import onnx
@@ -60,10 +61,9 @@ def load_onnx(file: Path) -> onnx.ModelProto:
     Raises:
         ConfigurationError: if that is not possible.
     """
-    try:
-        import onnx
-    except ImportError as error:
-        raise ConfigurationError("this command needs onnx; install it by pip install 'evtfw[emulate]'") from error
+    require_onnx()
+    import onnx
+
     try:
         return onnx.load(str(file))
     except OSError as error:

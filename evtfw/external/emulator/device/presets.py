@@ -60,9 +60,8 @@ def load_device(name: str | Path, changes: Mapping[str, str] | None = None) -> N
     if str(name) not in preset_names():
         file = Path(name).expanduser()
         if file.suffix not in (".yaml", ".yml"):
-            known = ", ".join(preset_names())
             raise ConfigurationError(
-                f"there is no device '{name}'{nearest(str(name), preset_names())}; known are {known}; "
+                f"there is no device '{name}'{nearest(str(name), preset_names())}; "
                 "for a device of yours give the path of a file .yaml"
             )
     values = _read(file)
