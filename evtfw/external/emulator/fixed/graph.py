@@ -8,8 +8,8 @@ integers, and each `Signal` carries the bounds from which exactness follows.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,6 +78,9 @@ class GraphBuilder:
     Args:
         name: of the network, for messages.
     """
+
+    opsets: ClassVar[Mapping[str, int]] = {"": OPSET}
+    """Versions of ONNX's operators, by domain."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -190,7 +193,8 @@ class GraphBuilder:
 
         constants = [numpy_helper.from_array(array, name) for name, array in self._constants.items()]
         graph = helper.make_graph(self._nodes, self.name, self._inputs, self._outputs, constants)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+        opsets = [helper.make_opsetid(domain, version) for domain, version in self.opsets.items()]
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
         onnx.checker.check_model(model)
         return model
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
@@ -20,7 +20,6 @@ from evtfw.external.emulator.fixed.arithmetic import add, multiply
 from evtfw.external.emulator.fixed.graph import (
     FLOAT32,
     FLOAT64,
-    IR_VERSION,
     OPSET,
     SIGNIFICAND_BITS,
     GraphBuilder,
@@ -82,17 +81,7 @@ def write(
 class _TreeGraph(GraphBuilder):
     """A graph that may have a node of ONNX's operators for machine learning."""
 
-    def model(self) -> onnx.ModelProto:
-        """Return the finished model."""
-        import onnx
-        from onnx import helper, numpy_helper
-
-        constants = [numpy_helper.from_array(array, name) for name, array in self._constants.items()]
-        graph = helper.make_graph(self._nodes, self.name, self._inputs, self._outputs, constants)
-        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(TREE_DOMAIN, TREE_OPSET)]
-        model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
-        onnx.checker.check_model(model)
-        return model
+    opsets: ClassVar[Mapping[str, int]] = {"": OPSET, TREE_DOMAIN: TREE_OPSET}
 
 
 def _features(graph: GraphBuilder, ensemble: Ensemble, formats: TreeFormats) -> Signal:

@@ -1,7 +1,5 @@
 """Networks that many tests rewrite."""
 
-from pathlib import Path
-
 import numpy as np
 import onnx
 import pytest
@@ -9,9 +7,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.resnet50 import SMALL, ResNet, images, resnet
 from evtfw.external.emulator.quantised import rewrite
+from evtfw.external.onnx_model import sums_of_bytes_are_exact
 
 FLOAT = TensorProto.FLOAT
-CPU_INFO = Path("/proc/cpuinfo")
 
 
 def model_of(nodes, constants, inputs, outputs, opset=18):
@@ -41,7 +39,7 @@ def run(model, inputs, *, fused=True):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
-    if "vnni" not in CPU_INFO.read_text():  # see evtfw.external.emulator.quantised.fixed8
+    if not sums_of_bytes_are_exact():
         options.add_session_config_entry("session.x64quantprecision", "1")
     if not fused:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
