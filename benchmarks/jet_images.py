@@ -22,7 +22,7 @@ from evtfw.modules import Constituents, jet_images
 from evtfw.modules.constituents import follow_references
 from evtfw.modules.jets import selected
 from evtfw.modules.reclustering import Reclustering
-from evtfw.modules.softdrop import soft_drop
+from evtfw.modules.softdrop import Groomed, soft_drop
 from evtfw.modules.subjettiness import subjettiness
 
 JET_COLUMNS = ("FatJet_pt", "FatJet_eta", "FatJet_phi")
@@ -79,8 +79,8 @@ def main() -> None:
     particles = [find_constituents(*pair) for pair in zip(events, chosen, strict=True)]
     cambridge, kt = Reclustering("cambridge"), Reclustering("kt")
 
-    def groom(constituents: Constituents) -> list[Any]:
-        return [soft_drop(tree) for tree in cambridge.trees(constituents)]
+    def groom(constituents: Constituents) -> Groomed:
+        return soft_drop(cambridge.trees(constituents))
 
     def measure(constituents: Constituents) -> np.ndarray:
         return subjettiness(kt, constituents, axes="OnePass_KT_Axes", beta=1.0, radius=0.8)

@@ -44,6 +44,7 @@ _DECLARED: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "continue_on": (("--continue-on",), {"multiple": True, "metavar": "EXCEPTION"}),
     "rethrow_on": (("--rethrow-on",), {"multiple": True, "metavar": "EXCEPTION"}),
     "max_bytes_in_flight": (("--max-bytes-in-flight",), {"type": Size(), "metavar": "SIZE"}),
+    "bulk_events": (("--bulk-events",), {"type": click.IntRange(0), "metavar": "N"}),
     "switch_interval_s": (("--switch-interval",), {"type": click.FloatRange(0), "metavar": "SECONDS"}),
     "check_products": (("--check-products/--no-check-products",), {}),
 }

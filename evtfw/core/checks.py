@@ -73,13 +73,17 @@ def freeze(product: Any) -> None:
             freeze(value)
 
 
+def own_slots(module: Module) -> dict[int, str]:
+    """Slots of the products that a module puts into events, with their names."""
+    outputs = type(module).declared(Output).items()
+    return {module.__dict__[name]: name for name, output in outputs if output.scope == "event"}
+
+
 def make_checked(step: Step, node: Node, module: Module | None, event: Event, plan: Plan) -> Step:
     """Wrap a module's step so that it gets a checked view of its stream's event."""
     if module is None:
         return step
-    outputs = type(module).declared(Output)
-    puts = {module.__dict__[name]: name for name, output in outputs.items() if output.scope == "event"}
-    view: Any = CheckedEvent(event, node, plan, puts)
+    view: Any = CheckedEvent(event, node, plan, own_slots(module))
 
     def run(_: Event) -> object:
         return step(view)

@@ -82,7 +82,9 @@ def compile_process(process: Process) -> Compiled:
         binder.problems.append(str(source_error))
     if binder.problems or schedule is None or source is None:
         raise ConfigurationError(dict.fromkeys(binder.problems))
-    plan = make_plan(binder, schedule)
+    options = process.options
+    in_bulk = options.bulk_events != 1 and options.max_bytes_in_flight is None
+    plan = make_plan(binder, schedule, in_bulk=in_bulk)
     threads = process.options.threads or usable_cores()
     streams = process.options.streams or threads * (8 if plan.externals else 1)
     return Compiled(process, binder, schedule, plan, source, selection, threads, streams)

@@ -8,6 +8,7 @@ at: nodes that need a product of a failed one are skipped (they are *bad* too), 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Literal
 
 from evtfw.core.errors import EvtfwError, ModuleError
@@ -16,6 +17,7 @@ from evtfw.core.observer import Failure
 from evtfw.core.process import ProcessOptions
 
 if TYPE_CHECKING:
+    from evtfw.core.ahead import PreparedEvent
     from evtfw.core.event import Event
     from evtfw.core.external_call import PendingCalls
     from evtfw.core.module import OutputModule
@@ -80,6 +82,7 @@ class StreamFailures:
     def _init_failures(self) -> None:
         self.bad_nodes: set[int] = set()
         self.is_abandoned = False
+        self.done_ahead: Collection[int] = ()
         self.unprocessed = 0
         self.failure_fates: Counter[str] = Counter()
         self.failed_paths: Counter[tuple[str, ...]] = Counter()
@@ -103,6 +106,8 @@ class StreamFailures:
     def run_carefully(self, index: int, start: int) -> None:
         """Run the nodes of a segment from ``start`` on that do not depend on a failed one."""
         for node_index in self.plan.segments[index].nodes[start:]:
+            if node_index in self.done_ahead:
+                continue
             node = self.plan.nodes[node_index]
             if self.is_abandoned or not self.bad_nodes.isdisjoint(node.required):
                 self._pass_over(node)
@@ -111,6 +116,15 @@ class StreamFailures:
                 self.steps[node_index](self.event)
             except BaseException as error:
                 self._fail_node(node_index, error)
+
+    def fail_ahead(self, prepared: PreparedEvent, error: BaseException) -> None:
+        """A module failed ahead of the stream: note it, and take the rest of what runs ahead carefully."""
+        self.done_ahead = prepared.done
+        self._fail_node(prepared.failed, error)
+        for index in self.plan.ahead:
+            if self.plan.segments[index].is_open(self.bits):
+                self.run_carefully(index, 0)
+        self.done_ahead = ()
 
     def shut(self, index: int) -> None:
         """The segment's gate is shut: nothing of it runs."""

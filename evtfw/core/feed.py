@@ -22,12 +22,10 @@ from evtfw.core.selection import Selection
 from evtfw.core.source import Chunk
 
 if TYPE_CHECKING:
+    from evtfw.core.ahead import PreparedEvent
     from evtfw.core.stream import Stream
 
 READ_AHEAD_CHUNKS = 2
-TARGET_BLOCK_NS = 200_000
-"""A stream takes as many events at once as last about this long: few locks for short events, balance for long ones."""
-MAX_BLOCK = 512
 RUN_AHEAD_EVENTS = 20_000
 """How far the newest event may be ahead of the oldest in flight: outputs keep what waits for its turn in memory."""
 
@@ -59,6 +57,8 @@ class Block:
     lumi: LumiState
     rows: Sequence[int]
     first_index: int
+    prepared: list[PreparedEvent] = dataclasses.field(default_factory=list)
+    """The events themselves, if modules ran ahead for them."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -141,7 +141,7 @@ class Feed:
             self.sections.extend(sections)
         if not sections:
             self.space.release()
-        self._wake()
+        self.wake()
 
     def _cut(self, chunk: Chunk, rows: Sequence[int]) -> Iterator[Section]:
         if len(rows) == 0:
@@ -158,16 +158,17 @@ class Feed:
         """No further chunk will come."""
         with self.lock:
             self.is_complete = True
-        self._wake()
+        self.wake()
 
     def stop(self) -> None:
         """Give out no further events."""
         with self.lock:
             self.is_stopped = True
         self.space.release()
-        self._wake()
+        self.wake()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Run the parked streams again."""
         with self.lock:
             self._release_parked()
 
@@ -188,8 +189,10 @@ class Feed:
 
     # The streams' side
 
-    def take(self, stream: Stream, last_block_ns: int) -> Block | Parked | None:
-        """Give the stream its next block. `PARKED`: it will be run again when there is one. None: there are no more.
+    def take(self, stream: Stream, size: int) -> Block | Parked | None:
+        """Give the stream its next block of at most ``size`` events.
+
+        `PARKED`: it will be run again when there is one. None: there are no more.
 
         The stream is counted as a user of the block's lumi from here on.
         """
@@ -201,7 +204,7 @@ class Feed:
                 return None
             if not self.sections or self._is_far_ahead():
                 return self._park(stream)
-            return self._block(stream, last_block_ns)
+            return self._block(stream, size)
 
     def _is_far_ahead(self) -> bool:
         """Whether no event may be given out before the oldest in flight ends (its stream will then come here)."""
@@ -214,10 +217,8 @@ class Feed:
         self._release_parked()
         return False
 
-    def _block(self, stream: Stream, last_block_ns: int) -> Block:
+    def _block(self, stream: Stream, size: int) -> Block:
         section = self.sections[0]
-        size = _block_size(stream.block_size, last_block_ns)
-        stream.block_size = size
         rows = section.rows[section.taken : section.taken + size]
         section.taken += len(rows)
         first_index = self.counts.taken
@@ -231,8 +232,12 @@ class Feed:
         return Block(section.chunk, section.lumi, rows, first_index)
 
 
-def _block_size(size: int, last_block_ns: int) -> int:
-    if last_block_ns <= 0:
+def next_size(size: int, elapsed_ns: int, target_ns: int, largest: int) -> int:
+    """Return how many events to take at once, if ``size`` events took ``elapsed_ns``; at most twice as many.
+
+    >>> next_size(4, elapsed_ns=1_000, target_ns=200_000, largest=512)
+    8
+    """
+    if elapsed_ns <= 0:
         return 1
-    wanted = size * TARGET_BLOCK_NS // last_block_ns
-    return max(1, min(2 * size, wanted, MAX_BLOCK))
+    return max(1, min(2 * size, size * target_ns // elapsed_ns, largest))

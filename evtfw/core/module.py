@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import sys
+from collections.abc import Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -157,6 +158,29 @@ class Producer(Module):
         raise NotImplementedError
 
 
+class BulkProducer(Producer):
+    """Makes the products of several events at a time. Subclasses define `produce_bulk`.
+
+    Worth it where NumPy or a library costs as much per call as for the values of an event: what a call costs is shared
+    by all events of the bulk. Modules that come before any external work get bulks of as many events as take some
+    milliseconds; the others, and jobs with ``max_bytes_in_flight``, get events one by one.
+    """
+
+    def produce_bulk(self, events: Sequence[Event]) -> None:
+        """Put every output into each event, as if it were alone: which events come together is chance.
+
+        If it raises, it is called again for each of the events alone, so that only those fail that must.
+
+        Args:
+            events: at least one, in the order of the input, all of one luminosity block.
+        """
+        raise NotImplementedError
+
+    def produce(self, event: Event) -> None:
+        """A bulk of one."""
+        self.produce_bulk((event,))
+
+
 class Filter(Module):
     """Decides whether its path goes on. Subclasses define `filter`; it may put products too."""
 
@@ -281,7 +305,7 @@ class TriggerResults:
 
 
 __all__ = [
-    "ONE", "SHARED", "STREAM", "Accumulator", "Analyzer", "Concurrency", "Decision", "ExternalWorkModule", "Filter",
-    "Input", "InputList", "Location", "Module", "Output", "OutputModule", "Parameter", "Producer", "TriggerResults",
-    "calling_location", "ignore", "limited",
+    "ONE", "SHARED", "STREAM", "Accumulator", "Analyzer", "BulkProducer", "Concurrency", "Decision",
+    "ExternalWorkModule", "Filter", "Input", "InputList", "Location", "Module", "Output", "OutputModule", "Parameter",
+    "Producer", "TriggerResults", "calling_location", "ignore", "limited",
 ]  # fmt: skip

@@ -42,7 +42,7 @@ class StreamObservation:
         """Decide whether this event's CPU time is sampled, and tell who wants to know of single events."""
         self.is_sampling = self.events_until_cpu_sample <= 0
         if self.is_sampling:
-            self.events_until_cpu_sample = self.scheduler.events_between_cpu_samples(self.number)
+            self.events_until_cpu_sample = self.scheduler.events_between_cpu_samples()
         observers = self.scheduler.observers
         if observers.wants_events:
             observers.event_started(self.number, self.event.id, self.scheduler.clock.now_ns())

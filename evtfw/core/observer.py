@@ -122,6 +122,14 @@ class Observer:
     def cpu_sampled(self, stream: int, segment: int, stamps_ns: list[int], cpu_ns: list[int]) -> None:
         """Like `segment_ran` (not called for this pass), for one pass, with the thread's CPU clock beside."""
 
+    def bulk_ran(self, stream: int, segment: int, events: int, stamps_ns: list[int], cpu_ns: list[int]) -> None:
+        """The modules of a segment ran one after another, each for several events, ahead of any stream's event.
+
+        Args:
+            events: how many.
+            stamps_ns, cpu_ns: as of `cpu_sampled`; between two of them a module did all events.
+        """
+
     def replied(self, stream: int, node: int, submitted_ns: int, replied_ns: int, reply: Any) -> None:
         """An external request ended after ``replied_ns - submitted_ns``.
 

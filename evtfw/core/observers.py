@@ -68,6 +68,10 @@ class Observers(Observer):
         """See `Observer.cpu_sampled`."""
         self._tell(self._of_modules, "cpu_sampled", stream, segment, stamps_ns, cpu_ns)
 
+    def bulk_ran(self, stream: int, segment: int, events: int, stamps_ns: list[int], cpu_ns: list[int]) -> None:
+        """See `Observer.bulk_ran`."""
+        self._tell(self._of_modules, "bulk_ran", stream, segment, events, stamps_ns, cpu_ns)
+
     def replied(self, stream: int, node: int, submitted_ns: int, replied_ns: int, reply: Any) -> None:
         """See `Observer.replied`."""
         self._tell(self._of_modules, "replied", stream, node, submitted_ns, replied_ns, reply)

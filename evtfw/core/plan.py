@@ -3,6 +3,9 @@
 Every module is one node, an external-work module two (acquire, produce). Nodes with the same set of *waits* before them
 (external modules, modules in segments of their own) and the same gate form a **segment**: nothing in it can wait, so it
 runs as one bare loop, and counters, lock and queue are touched once per segment instead of once per module.
+
+Modules that take several events at once (`BulkProducer`) and all that comes before them are put into segments that run
+**ahead** of the streams, see `evtfw.core.ahead`.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from evtfw.core.binding import SOURCE, TRIGGER_RESULTS, Binder
-from evtfw.core.module import ExternalWorkModule, Filter, Module, OutputModule
+from evtfw.core.module import BulkProducer, ExternalWorkModule, Filter, Module, OutputModule
 from evtfw.core.observer import NodeInfo, Phase
 from evtfw.core.schedule import OPEN, Gate, PathPlan, Schedule, Term
 
@@ -56,6 +59,7 @@ class Segment:
         need: number of segments and replies that it waits for.
         gate: masks of decision bits, one of which must be set; None if always open.
         resources: names of the serialised resources it takes.
+        is_ahead: whether it runs for several events at once, before streams take them.
     """
 
     nodes: list[int]
@@ -65,6 +69,11 @@ class Segment:
     gate: tuple[int, ...] | None
     resources: tuple[str, ...]
     has_output: bool = False
+    is_ahead: bool = False
+
+    def is_open(self, bits: int) -> bool:
+        """Whether the event's decisions so far open the gate."""
+        return self.gate is None or any(bits & mask == mask for mask in self.gate)
 
 
 @dataclasses.dataclass(slots=True)
@@ -89,6 +98,11 @@ class Plan:
     def written_bit(self) -> int:
         """The bit that an output sets when it keeps the event."""
         return 1 << (2 * len(self.decisions))
+
+    @property
+    def ahead(self) -> list[int]:
+        """Indices of the segments that run ahead of the streams, in order of running."""
+        return [index for index, segment in enumerate(self.segments) if segment.is_ahead]
 
     @property
     def has_outputs(self) -> bool:
@@ -129,8 +143,12 @@ class _Tables:
         self.reads = {m.label: tuple(dict.fromkeys(self.slots[p.reference] for p in m.consumed())) for m in modules}
 
 
-def make_plan(binder: Binder, schedule: Schedule) -> Plan:
-    """Make the plan of a process without mistakes."""
+def make_plan(binder: Binder, schedule: Schedule, *, in_bulk: bool = True) -> Plan:
+    """Make the plan of a process without mistakes.
+
+    Args:
+        in_bulk: whether modules may run ahead, for several events at once.
+    """
     tables = _Tables(binder, schedule)
     plan = Plan([], [], list(tables.slots), [], [], schedule.paths, [], {})
     prefix = f"{SOURCE}:"
@@ -139,7 +157,7 @@ def make_plan(binder: Binder, schedule: Schedule) -> Plan:
     deciding |= {label for path in schedule.paths for label, want in path.steps if want}
     plan.decisions = [label for label in schedule.order if label in deciding]
     _make_nodes(plan, binder, schedule, tables)
-    _make_segments(plan)
+    _make_segments(plan, in_bulk)
     _place_drops(plan)
     for scope in ("lumi", "run"):
         plan.lumi_slots[scope] = [
@@ -201,8 +219,9 @@ def _add(plan: Plan, tables: _Tables, node: Node) -> None:
     tables.after[node.label] = node.index
 
 
-def _make_segments(plan: Plan) -> None:
+def _make_segments(plan: Plan, in_bulk: bool) -> None:
     nodes = plan.nodes
+    ahead = _ahead(nodes) if in_bulk else [False] * len(nodes)
     before: list[frozenset[int]] = []  # what an event waits for before a node can run
     key_of: list[tuple[object, ...]] = []
     depth: list[int] = []
@@ -212,7 +231,7 @@ def _make_segments(plan: Plan) -> None:
         if node.phase == "produce" or alone:
             waits |= {node.index}
         before.append(waits)
-        key = (waits, node.gate, node.index if _resources(node) else -1)
+        key = (waits, node.gate, node.index if _resources(node) else -1, ahead[node.index])
         key_of.append(key)
         depth.append(max((depth[n] + (key_of[n] != key) for n in node.needs), default=0))
     groups: dict[tuple[object, ...], list[int]] = {}
@@ -221,8 +240,30 @@ def _make_segments(plan: Plan) -> None:
     urgent = _urgent(nodes)
     for members in sorted(groups.values(), key=lambda m: depth[m[0]]):
         first = [n for n in members if urgent[n]]
-        _add_segment(plan, first + [n for n in members if not urgent[n]])
+        _add_segment(plan, first + [n for n in members if not urgent[n]], is_ahead=ahead[members[0]])
     _link(plan, urgent)
+
+
+def _ahead(nodes: list[Node]) -> list[bool]:
+    """Which nodes run ahead: modules that take several events at once, and all that they need.
+
+    Only if nothing before them waits, is serialised, or depends on the results of paths.
+    """
+    is_free: list[bool] = []
+    for node in nodes:
+        waits = node.phase in ("acquire", "produce", "results") or _resources(node) or node.type.releases_gil
+        is_free.append(not waits and all(is_free[n] for n in node.needs))
+    ahead = [is_free[n.index] and n.phase == "event" and takes_bulks(n.type) for n in nodes]
+    for node in reversed(nodes):
+        if ahead[node.index]:
+            for n in node.needs:
+                ahead[n] = True
+    return ahead
+
+
+def takes_bulks(cls: type[Module]) -> bool:
+    """Whether the class takes several events at once, and no subclass has changed what happens to a single one."""
+    return issubclass(cls, BulkProducer) and cls.produce is BulkProducer.produce
 
 
 def _urgent(nodes: list[Node]) -> list[bool]:
@@ -242,13 +283,14 @@ def _resources(node: Node) -> tuple[str, ...]:
     return tuple(sorted((*own, *node.type.resources)))
 
 
-def _add_segment(plan: Plan, members: list[int]) -> None:
+def _add_segment(plan: Plan, members: list[int], *, is_ahead: bool) -> None:
     nodes = [plan.nodes[i] for i in members]
     gate = nodes[0].gate
     masks = None if frozenset() in gate else tuple(sorted(plan.mask(term) for term in gate))
     segment = Segment(
         members, [()] * len(members), [], 0, masks, _resources(nodes[0]),
         has_output=any(issubclass(n.type, OutputModule) and n.type.keeps_events for n in nodes),
+        is_ahead=is_ahead,
     )  # fmt: skip
     for position, node in enumerate(nodes):
         node.segment, node.position = len(plan.segments), position

@@ -36,6 +36,9 @@ class ProcessOptions(BaseModel):
         gt=0,
         description="start no further event while products of those in flight are larger than this, in bytes",
     )
+    bulk_events: int = Field(
+        0, ge=0, description="events given at once to modules that take several; 0: as many as take some milliseconds"
+    )
     switch_interval_s: float | None = Field(
         0.0005, gt=0, description="interpreter switch interval in seconds; None leaves it as it is"
     )

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from evtfw.core.accounting import Accounting
+from evtfw.core.ahead import Ahead
 from evtfw.core.boundaries import Boundaries
 from evtfw.core.event import LuminosityBlock, Run
 from evtfw.core.external_call import abandon, deadline_error
 from evtfw.core.failures import ErrorPolicy, describe_failure
-from evtfw.core.feed import PARKED, Block, Feed, Parked
+from evtfw.core.feed import PARKED, Block, Feed, Parked, next_size
 from evtfw.core.module import Module
 from evtfw.core.observer import Activity, Failure
 from evtfw.core.resources import ResourceTable
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from evtfw.core.process import ProcessOptions
     from evtfw.core.runtime import Runtime
 
+TARGET_BLOCK_NS = 200_000
+"""A stream takes as many events at once as last about this long: few locks for short events, balance for long ones."""
+MAX_BLOCK = 512
 FAILURES_KEPT = 100
 CPU_SAMPLING_SHARE = 0.01
 """Share of the time that may go into sampling threads' CPU clocks."""
@@ -61,15 +65,20 @@ class Scheduler:
         self.checks_products = options.check_products
         self.chains = runtime.chains
         self.spreads = runtime.threads > 1 and any(n.type.releases_gil for n in plan.nodes)
-        self.needs = [segment.need for segment in plan.segments]
-        self.roots = [k for k, need in enumerate(self.needs) if not need][::-1]
+        self.needs, self.roots = _counters(plan)
+        self.segments_per_event = len(plan.segments) - len(plan.ahead)
         self.accounting = Accounting(plan)
         self.resources = ResourceTable(_resource_limits(plan).items(), self.submit)
         self.is_simple = (
-            len(plan.segments) == 1 and not plan.segments[0].resources and self.chains and self.bytes_limit is None
+            len(plan.segments) == 1
+            and not plan.segments[0].resources
+            and not plan.ahead
+            and self.chains
+            and self.bytes_limit is None
         )
         self.boundaries = Boundaries(instances.for_job(), plan.lumi_slots, self.transit, self.submit)
         self.feed = Feed(self.boundaries, selection, self.submit, self.oldest_index, self.clock)
+        self.ahead = Ahead(self.feed, options.bulk_events, self.submit) if plan.ahead else None
         self.streams_per_thread = max(1, streams // runtime.threads)
         self.lock = threading.Lock()
         self.starved: list[Stream] = []
@@ -92,7 +101,8 @@ class Scheduler:
                 if sum(s.bytes_in_flight for s in self.streams) > self.bytes_limit:
                     self.starved.append(stream)
                     return PARKED
-        return self.feed.take(stream, last_block_ns)
+        stream.block_size = size = next_size(stream.block_size, last_block_ns, TARGET_BLOCK_NS, MAX_BLOCK)
+        return self.feed.take(stream, size) if self.ahead is None else self.ahead.take(stream, size)
 
     def oldest_index(self) -> int | None:
         """Number of the oldest event in flight."""
@@ -113,9 +123,10 @@ class Scheduler:
         if is_last:
             self.runtime.finished()
 
-    def events_between_cpu_samples(self, stream: int) -> int:
-        """After how many events a stream's CPU time is sampled again, so that it costs about a hundredth."""
-        event_ns = (self.clock.now_ns() - self.start_ns) / max(1, self.streams[stream].ended)
+    def events_between_cpu_samples(self) -> int:
+        """After how many events of a stream its CPU time is sampled again, so that it costs about a hundredth."""
+        thread_ns = (self.clock.now_ns() - self.start_ns) * self.runtime.threads
+        event_ns = thread_ns / max(1, self.feed.counts.taken)
         return 1 + int(CPU_SAMPLE_NS * len(self.plan.nodes) / (CPU_SAMPLING_SHARE * max(event_ns, 1.0)))
 
     # Serialised resources
@@ -228,6 +239,19 @@ class Scheduler:
             self.clock.now_ns(), self.feed.counts.taken, sum(fates.values()), fates, self.runtime.busy_threads, waiting,
             len(self.feed.parked),
         )  # fmt: skip
+
+
+def _counters(plan: Plan) -> tuple[list[int], list[int]]:
+    """For each segment, how many others and replies an event's run of it waits for; and those that wait for none.
+
+    What ran ahead need not be waited for.
+    """
+    needs = [segment.need for segment in plan.segments]
+    for index in plan.ahead:
+        for successor in plan.segments[index].successors:
+            needs[successor] -= 1
+    roots = [k for k, need in enumerate(needs) if not need and not plan.segments[k].is_ahead]
+    return needs, roots[::-1]
 
 
 def _resource_limits(plan: Plan) -> dict[str, int]:

@@ -37,12 +37,15 @@ def _threads_by_stream() -> Iterator[tuple[int, tuple[int, str, str]]]:
             yield ident, (stream, label, f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}")
 
 
+_METHODS = ("produce", "produce_bulk", "filter", "analyze", "write", "acquire")
+
+
 def _find_stream(frame: FrameType) -> tuple[int, str] | None:
     label = "the scheduler"
     current: FrameType | None = frame
     while current is not None:
         owner: Any = current.f_locals.get("self")
-        if current.f_code.co_name in ("produce", "filter", "analyze", "write", "acquire") and hasattr(owner, "label"):
+        if current.f_code.co_name in _METHODS and hasattr(owner, "label"):
             label = f"module '{owner.label}' ({current.f_code.co_name})"
         if current.f_globals.get("__name__") == "evtfw.core.stream" and hasattr(owner, "number"):
             return int(owner.number), label

@@ -10,6 +10,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
+from time import thread_time_ns
 from typing import TYPE_CHECKING, Any
 
 from evtfw.core.checks import make_checked
@@ -20,9 +21,11 @@ from evtfw.core.failures import StreamFailures
 from evtfw.core.feed import PARKED
 from evtfw.core.module import OutputModule
 from evtfw.core.observed import StreamObservation
+from evtfw.core.preparation import Preparation
 from evtfw.core.steps import Step, make_drop, make_step
 
 if TYPE_CHECKING:
+    from evtfw.core.ahead import PreparedEvent
     from evtfw.core.boundaries import LumiState, RunState
     from evtfw.core.feed import Block
     from evtfw.core.instances import Instances
@@ -49,6 +52,8 @@ class Stream(StreamFailures, StreamObservation):
         self.produce_segments = [plan.nodes[n].segment for n in plan.externals]
         self.absent = [Absent(ref, f"was not put by module '{ref.partition(':')[0]}'") for ref in plan.slots]
         self.absent.append(Absent("(none)", "is optional and not configured"))
+        reason = "was released: no module that declares it as an input runs after this"
+        self.gone = [Absent(reference, reason) for reference in plan.slots]
         self.event: Event = make_event(list(self.absent), number)
         self.own_modules = instances.for_stream(number)
         self.counters = [segment.need for segment in plan.segments]
@@ -58,6 +63,7 @@ class Stream(StreamFailures, StreamObservation):
         self.resumers: list[Callable[[], None]] = [partial(self.resume, k) for k in range(len(plan.segments))]
         self.block: Block | None = None
         self.rows: Iterator[int] = iter(())
+        self.prepared: Iterator[PreparedEvent] = iter(())
         self.block_size = 1
         self.block_start_ns = 0
         self.parked_at_ns = 0
@@ -75,6 +81,7 @@ class Stream(StreamFailures, StreamObservation):
                 make_checked(s, n, modules[n.index], self.event, plan)
                 for s, n in zip(self.steps, plan.nodes, strict=True)
             ]
+        self.preparation = Preparation(self, modules) if plan.ahead else None
         self.outputs = {n.index: m for n, m in zip(plan.nodes, modules, strict=True) if isinstance(m, OutputModule)}
         self.run_simple_block = self._run_simple_block_observed if self.is_observed else self._run_simple_block
         self.functions: list[list[Step]] = []
@@ -86,19 +93,17 @@ class Stream(StreamFailures, StreamObservation):
 
         ``positions`` tells the place in the segment's nodes of each function.
         """
-        reason = "was released: no module that declares it as an input runs after this"
-        gone = [Absent(reference, reason) for reference in self.plan.slots]
         for segment in self.plan.segments:
             functions: list[Step] = []
             positions: list[int] = []
             for position, (node, slots) in enumerate(zip(segment.nodes, segment.drops, strict=True)):
                 step = self.steps[node]
                 if slots and self.is_observed:  # one function per node, so that each has its stamps
-                    step, slots = _chain(step, make_drop(slots, gone)), ()
+                    step, slots = _chain(step, make_drop(slots, self.gone)), ()
                 functions.append(step)
                 positions.append(position)
                 if slots:
-                    functions.append(make_drop(slots, gone))
+                    functions.append(make_drop(slots, self.gone))
                     positions.append(position)
             self.functions.append(functions)
             self.positions.append(positions)
@@ -127,6 +132,8 @@ class Stream(StreamFailures, StreamObservation):
                 return
             if scheduler.is_simple:
                 self.run_simple_block()
+            elif self.preparation is not None and not self.block.prepared:  # type: ignore[union-attr]
+                self._prepare_block(self.block, self.preparation)  # type: ignore[arg-type]
             elif not self._run_block():
                 return
 
@@ -137,9 +144,19 @@ class Stream(StreamFailures, StreamObservation):
         elapsed_ns = self.scheduler.clock.now_ns() - self.block_start_ns
         return 1 + elapsed_ns // self.scheduler.streams_per_thread
 
+    def _prepare_block(self, block: Block, preparation: Preparation) -> None:
+        """Run what runs ahead for the block's events, and share them out: they are taken like those of others."""
+        cpu_start_ns = thread_time_ns()
+        prepared = preparation.prepare(block)
+        wall_ns = self.scheduler.clock.now_ns() - self.block_start_ns
+        elapsed_ns = min(wall_ns, thread_time_ns() - cpu_start_ns)  # on a busy machine, wall time tells little
+        self.block, self.block_start_ns = None, 0
+        self.scheduler.ahead.offer(block, prepared, elapsed_ns)  # type: ignore[union-attr]
+
     def _start_block(self, block: Block) -> None:
         self.block = block
         self.rows = iter(block.rows)
+        self.prepared = iter(block.prepared)
         self.block_start_ns = self.scheduler.clock.now_ns()
         event = self.event
         event.index = block.first_index - 1
@@ -220,22 +237,33 @@ class Stream(StreamFailures, StreamObservation):
         """Run the block's events; False if one has to wait."""
         event = self.event
         event.lumi = self.block.lumi.block  # type: ignore[union-attr]
+        scheduler = self.scheduler
         for row in self.rows:
             event.row = row
             event.index += 1
-            if self.scheduler.is_aborting:
+            prepared = next(self.prepared, None)
+            if scheduler.is_aborting:
                 self.skip_event()
                 continue
-            self.counters[:] = self.scheduler.needs
-            self.segments_left = len(self.counters)
+            self.counters[:] = scheduler.needs
+            self.segments_left = scheduler.segments_per_event
             if self.is_observed:
                 self.events_until_cpu_sample -= 1
                 self.begin_observed_event()
-            if not self.run_segments(list(self.scheduler.roots)):
+            if prepared is not None:
+                self._adopt(prepared)
+            if self.segments_left and not self.run_segments(list(scheduler.roots)):
                 return False
             self._end_event()
         self.block = None
         return True
+
+    def _adopt(self, prepared: PreparedEvent) -> None:
+        """Go on with an event for which modules ran ahead."""
+        self.event[:] = prepared.event
+        self.bits = prepared.bits
+        if prepared.error is not None:
+            self.fail_ahead(prepared, prepared.error)
 
     def resume(self, segment: int) -> None:
         """A segment got its last reply: go on with the event. A task of the executor."""
@@ -267,7 +295,7 @@ class Stream(StreamFailures, StreamObservation):
             if segment.resources and not scheduler.enter_resources(segment, self.resumers[index]):
                 continue
             try:
-                if segment.gate is not None and not self._is_open(segment.gate):
+                if segment.gate is not None and not segment.is_open(self.bits):
                     self.shut(index)
                 elif self.bad_nodes or self.is_abandoned:
                     self.run_carefully(index, 0)
@@ -305,10 +333,6 @@ class Stream(StreamFailures, StreamObservation):
         for index in todo[:-1]:
             self.scheduler.submit(self.resumers[index])
         del todo[:-1]
-
-    def _is_open(self, gate: tuple[int, ...]) -> bool:
-        bits = self.bits
-        return any(bits & mask == mask for mask in gate)
 
     def _measure_bytes(self) -> None:
         self.bytes_in_flight = sum(_size_bytes(product) for product in self.event)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evtfw.core.declare import Input, Output, Parameter
+from evtfw.core.declare import Input, Output, Parameter, Token
 from evtfw.core.errors import InputError
 from evtfw.core.event import Event
-from evtfw.core.module import Producer
-from evtfw.modules.jets import FloatColumn, IndexColumn, Jets, taken
+from evtfw.core.module import BulkProducer
+from evtfw.modules.jets import FloatColumn, IndexColumn, Jets, taken, together
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -37,6 +38,28 @@ class Constituents:
 
     def __len__(self) -> int:
         return len(self.pt_gev)
+
+    @property
+    def n_jets(self) -> int:
+        """Number of jets."""
+        return len(self.offsets) - 1
+
+
+def joined(parts: Sequence[Constituents]) -> Constituents:
+    """Put together the constituents of several events, at least one; their jets are numbered through."""
+    if len(parts) == 1:
+        return parts[0]
+    first_jets = np.cumsum([0, *(part.n_jets for part in parts)])
+    starts = np.cumsum([0, *(len(part) for part in parts)])
+    offsets = np.concatenate([part.offsets[:-1] for part in parts]) + np.repeat(starts[:-1], np.diff(first_jets))
+    return Constituents(
+        pt_gev=np.concatenate([part.pt_gev for part in parts]),
+        eta=np.concatenate([part.eta for part in parts]),
+        phi=np.concatenate([part.phi for part in parts]),
+        mass_gev=np.concatenate([part.mass_gev for part in parts]),
+        jet=np.concatenate([part.jet for part in parts]) + np.repeat(first_jets[:-1], np.diff(starts)),
+        offsets=np.append(offsets, starts[-1]),
+    )
 
 
 def follow_references(
@@ -68,7 +91,7 @@ def follow_references(
     return jet, candidate.astype(np.int64)
 
 
-class JetConstituents(Producer):
+class JetConstituents(BulkProducer):
     """Finds the particles of each selected jet by cross-reference."""
 
     collection = Parameter[str]("the collection that the jets were selected from", default="FatJet")
@@ -96,39 +119,77 @@ class JetConstituents(Producer):
 
     constituents = Output[Constituents]("the particles in each selected jet, jet by jet")
 
-    def produce(self, event: Event) -> None:
+    def produce_bulk(self, events: Sequence[Event]) -> None:
         """Put the constituents of all selected jets."""
-        jets, pt = event[self.jets], event[self.pt]
-        jet_of_link, candidate_of_link = event[self.jet_of_link], event[self.candidate_of_link]
-        self._check_references(event, jet_of_link, candidate_of_link)
-        jet, candidate = follow_references(jet_of_link, candidate_of_link, jets.index, len(event[self.all_jets_pt]))
-        pt_gev, mass_gev = taken(pt, candidate), taken(event[self.mass], candidate)
-        weights = event.get(self.weight)
-        if weights is not None:
-            weight = taken(weights, candidate)
-            pt_gev, mass_gev = pt_gev * weight, mass_gev * weight
-        event[self.constituents] = Constituents(
-            pt_gev=pt_gev,
-            eta=taken(event[self.eta], candidate),
-            phi=taken(event[self.phi], candidate),
-            mass_gev=mass_gev,
-            jet=jet,
-            offsets=jet.searchsorted(np.arange(len(jets) + 1)),
+        jets = [event[self.jets] for event in events]
+        n_all, n_selected = self._counts(events, self.all_jets_pt), np.array([len(j) for j in jets])
+        n_links, n_candidates = self._counts(events, self.jet_of_link), self._counts(events, self.pt)
+        jet_of_link, candidate_of_link = (
+            np.concatenate([event[column] for event in events]) for column in (self.jet_of_link, self.candidate_of_link)
         )
-
-    def _check_references(self, event: Event, jet_of_link: IndexColumn, candidate_of_link: IndexColumn) -> None:
-        if len(jet_of_link) != len(candidate_of_link):
-            raise InputError(
-                f"event {event.id}: {self.cross}_{self.jet_index_name} has {len(jet_of_link)} values, but "
-                f"{self.cross}_{self.candidate_index_name} has {len(candidate_of_link)}; the input is corrupt"
+        self._check_references(events, jet_of_link, candidate_of_link, n_links, n_all, n_candidates)
+        first_all, first_candidate = starts_of(n_all), starts_of(n_candidates)
+        jet, candidate = follow_references(
+            jet_of_link + np.repeat(first_all, n_links),
+            candidate_of_link + np.repeat(first_candidate, n_links),
+            np.concatenate([j.index for j in jets]) + np.repeat(first_all, n_selected),
+            int(n_all.sum()),
+        )
+        pt_gev, eta, phi, mass_gev = (
+            taken(together(events, column), candidate) for column in (self.pt, self.eta, self.phi, self.mass)
+        )
+        if events[0].get(self.weight) is not None:
+            weight = taken(together(events, self.weight), candidate)
+            pt_gev, mass_gev = pt_gev * weight, mass_gev * weight
+        offsets = jet.searchsorted(np.arange(n_selected.sum() + 1))
+        last = 0
+        for event, n_jets in zip(events, n_selected.tolist(), strict=True):
+            first, last = last, last + n_jets
+            start, end = offsets[first], offsets[last]
+            event[self.constituents] = Constituents(
+                pt_gev=pt_gev[start:end],
+                eta=eta[start:end],
+                phi=phi[start:end],
+                mass_gev=mass_gev[start:end],
+                jet=jet[start:end] - first,
+                offsets=offsets[first : last + 1] - start,
             )
-        for links, name, collection, size in (
-            (jet_of_link, self.jet_index_name, self.collection, len(event[self.all_jets_pt])),
-            (candidate_of_link, self.candidate_index_name, self.candidates, len(event[self.pt])),
+
+    @staticmethod
+    def _counts(events: Sequence[Event], column: Token[Any]) -> NDArray[np.int64]:
+        return np.array([len(event[column]) for event in events])
+
+    def _check_references(
+        self,
+        events: Sequence[Event],
+        jet_of_link: IndexColumn,
+        candidate_of_link: IndexColumn,
+        n_links: NDArray[np.int64],
+        n_all: NDArray[np.int64],
+        n_candidates: NDArray[np.int64],
+    ) -> None:
+        n_others = self._counts(events, self.candidate_of_link)
+        if (n_others != n_links).any():
+            number = int((n_others != n_links).argmax())
+            raise InputError(
+                f"event {events[number].id}: {self.cross}_{self.jet_index_name} has {n_links[number]} values, but "
+                f"{self.cross}_{self.candidate_index_name} has {n_others[number]}; the input is corrupt"
+            )
+        for links, name, collection, sizes in (
+            (jet_of_link, self.jet_index_name, self.collection, n_all),
+            (candidate_of_link, self.candidate_index_name, self.candidates, n_candidates),
         ):
-            if len(links) and (np.minimum.reduce(links) < 0 or np.maximum.reduce(links) >= size):
-                position = int(((links < 0) | (links >= size)).argmax())
+            is_bad = (links < 0) | (links >= np.repeat(sizes, n_links))
+            if is_bad.any():
+                position = int(is_bad.argmax())
+                number = int(starts_of(n_links).searchsorted(position, side="right")) - 1
                 raise InputError(
-                    f"event {event.id}: {self.cross}_{name}[{position}] is {links[position]}, but {collection} has "
-                    f"{size} objects; the input is corrupt, or '{collection}' is not the collection it refers to"
+                    f"event {events[number].id}: {self.cross}_{name}[{position - starts_of(n_links)[number]}] is "
+                    f"{links[position]}, but {collection} has {sizes[number]} objects; the input is corrupt, or "
+                    f"'{collection}' is not the collection it refers to"
                 )
+
+
+def starts_of(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return where each group begins if groups of these sizes lie one after another."""
+    return np.cumsum(counts) - counts

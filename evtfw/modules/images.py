@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,9 @@ from numpy.typing import NDArray
 
 from evtfw.core.declare import Input, Output, Parameter
 from evtfw.core.event import Event
-from evtfw.core.module import Producer
-from evtfw.modules.constituents import Constituents
-from evtfw.modules.jets import FloatColumn, Jets
+from evtfw.core.module import BulkProducer
+from evtfw.modules.constituents import Constituents, joined
+from evtfw.modules.jets import FloatColumn, Jets, share_out
 
 _TURN = 2.0 * np.pi
 
@@ -85,7 +86,7 @@ def _factors(
     return normalise_sum / np.where(drawn_gev > 0.0, drawn_gev, 1.0)
 
 
-class JetImages(Producer):
+class JetImages(BulkProducer):
     """Draws one image per jet from its constituents, the input of image networks."""
 
     pixels = Parameter[int]("pixels per side", default=64, ge=1)
@@ -101,20 +102,22 @@ class JetImages(Producer):
 
     images = Output[NDArray[np.float32]]("one image per jet, float32 [n, pixels, pixels, channels]")
 
-    def produce(self, event: Event) -> None:
-        """Draw all jets of the event at once."""
-        jets, particles = event[self.jets], event[self.constituents]
-        event[self.images] = jet_images(
+    def produce_bulk(self, events: Sequence[Event]) -> None:
+        """Draw all jets of the events at once."""
+        jets = [event[self.jets] for event in events]
+        particles = joined([event[self.constituents] for event in events])
+        images = jet_images(
             particles.pt_gev,
             particles.eta,
             particles.phi,
             particles.jet,
-            jets.pt_gev,
-            jets.eta,
-            jets.phi,
+            np.concatenate([j.pt_gev for j in jets]),
+            np.concatenate([j.eta for j in jets]),
+            np.concatenate([j.phi for j in jets]),
             pixels=self.pixels,
             half_width=self.half_width,
             flip_eta=self.flip_eta,
             normalise_sum=self.normalise_sum,
             channels=self.channels,
         )
+        share_out(events, map(len, jets), {self.images: images})

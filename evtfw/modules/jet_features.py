@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -10,11 +11,12 @@ from numpy.typing import NDArray
 
 from evtfw.core.declare import Input, Output, Parameter
 from evtfw.core.event import Event
-from evtfw.core.module import Producer
-from evtfw.modules.constituents import Constituents
+from evtfw.core.module import BulkProducer
+from evtfw.modules.constituents import Constituents, joined
 from evtfw.modules.energy_correlation import Correlations, correlations
-from evtfw.modules.reclustering import Reclustering, Tree
-from evtfw.modules.softdrop import hard_core
+from evtfw.modules.jets import share_out
+from evtfw.modules.reclustering import Reclustering, Trees
+from evtfw.modules.softdrop import hard_cores
 
 FEATURES: Final = (
     "zlogz",
@@ -37,8 +39,8 @@ FEATURES: Final = (
 """Names of the features, in order: those of the hls4ml jet data set (``hls4ml_lhc_jets_hlf`` of OpenML)."""
 
 
-def jet_features(tree: Tree, *, z_cut: float = 0.1, max_particles: int = 60) -> NDArray[np.float64]:
-    """Measure the substructure of a jet.
+def jet_features(trees: Trees, *, z_cut: float = 0.1, max_particles: int = 60) -> NDArray[np.float64]:
+    """Measure the substructure of jets.
 
     The observables are those of Coleman et al., JINST 13 (2018) T01003, arXiv:1709.08705, table 1, as used by Duarte
     et al., JINST 13 (2018) P07027, arXiv:1804.06913:
@@ -50,30 +52,31 @@ def jet_features(tree: Tree, *, z_cut: float = 0.1, max_particles: int = 60) -> 
     * ``multiplicity``: particles of the jet before grooming.
 
     Args:
-        tree: of the Cambridge/Aachen algorithm.
+        trees: of the Cambridge/Aachen algorithm.
         z_cut: of the grooming.
         max_particles: only so many with the highest pT of the groomed jet are correlated.
 
     Returns:
-        float64 [16], in the order of `FEATURES`; what is not defined for so few particles is 0.
+        float64 [n_jets, 16], in the order of `FEATURES`; what is not defined for so few particles is 0.
     """
-    features = np.zeros(len(FEATURES))
-    node = hard_core(tree, z_cut=z_cut)
-    if node < 0:
-        return features
-    n_particles = len(tree.mergers) + 1
-    share = tree.energy_gev[:n_particles] / tree.energy_gev[tree.root]
-    px, py, pz, energy = (p[node] for p in (tree.px_gev, tree.py_gev, tree.pz_gev, tree.energy_gev))
-    features[0] = share @ np.log(share)
-    features[1:14] = ratios(_correlated(tree, node, max_particles))
-    features[14] = math.sqrt(max((energy + pz) * (energy - pz) - px * px - py * py, 0.0))
-    features[15] = n_particles
+    features = np.zeros((len(trees), len(FEATURES)))
+    cores = hard_cores(trees, z_cut=z_cut)
+    for jet in (cores >= 0).nonzero()[0].tolist():
+        root, core = int(trees.roots[jet]), int(cores[jet])
+        n_particles = (int(trees.offsets[jet + 1] - trees.offsets[jet]) + 1) // 2
+        particles = slice(trees.offsets[jet], trees.offsets[jet] + n_particles)
+        share = trees.energy_gev[particles] / trees.energy_gev[root]
+        px, py, pz, energy = (p[core] for p in (trees.px_gev, trees.py_gev, trees.pz_gev, trees.energy_gev))
+        features[jet, 0] = share @ np.log(share)
+        features[jet, 1:14] = ratios(_correlated(trees, core, max_particles))
+        features[jet, 14] = math.sqrt(max((energy + pz) * (energy - pz) - px * px - py * py, 0.0))
+        features[jet, 15] = n_particles
     return features
 
 
-def _correlated(tree: Tree, node: int, max_particles: int) -> Correlations:
-    particles = np.array(tree.particles(node))
-    px, py, pz, energy = (p.take(particles) for p in (tree.px_gev, tree.py_gev, tree.pz_gev, tree.energy_gev))
+def _correlated(trees: Trees, node: int, max_particles: int) -> Correlations:
+    particles = np.array(trees.particles(node))
+    px, py, pz, energy = (p.take(particles) for p in (trees.px_gev, trees.py_gev, trees.pz_gev, trees.energy_gev))
     pt = np.hypot(px, py)
     if len(pt) > max_particles:
         hardest = np.argpartition(-pt, max_particles)[:max_particles]
@@ -97,7 +100,7 @@ def ratios(sums: Correlations) -> list[float]:
     return [sums.pairs, *sums.e2, *c2, *d2, *mixed, *m2, *n2]
 
 
-class JetFeatures(Producer):
+class JetFeatures(BulkProducer):
     """Sixteen substructure features of each jet, as in the hls4ml jet data set."""
 
     z_cut = Parameter[float]("strength of the grooming (modified mass drop tagger)", default=0.1, ge=0, lt=0.5)
@@ -113,8 +116,9 @@ class JetFeatures(Producer):
         """Load FastJet."""
         self._reclustering = Reclustering("cambridge")
 
-    def produce(self, event: Event) -> None:
-        """Measure all jets of the event."""
-        trees = self._reclustering.trees(event[self.constituents])
-        measured = [jet_features(tree, z_cut=self.z_cut, max_particles=self.max_particles) for tree in trees]
-        event[self.features] = np.array(measured, dtype=np.float32).reshape(-1, len(FEATURES))
+    def produce_bulk(self, events: Sequence[Event]) -> None:
+        """Measure all jets of the events."""
+        parts = [event[self.constituents] for event in events]
+        trees = self._reclustering.trees(joined(parts))
+        measured = jet_features(trees, z_cut=self.z_cut, max_particles=self.max_particles)
+        share_out(events, (part.n_jets for part in parts), {self.features: measured.astype(np.float32)})

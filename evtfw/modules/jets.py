@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TypeAlias
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evtfw.core.declare import Input, Output, Parameter
+from evtfw.core.declare import Input, Output, Parameter, Token
 from evtfw.core.event import Event
-from evtfw.core.module import Producer
+from evtfw.core.module import BulkProducer
 
 FloatColumn: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
 """A branch of floating-point numbers, one value per object of the event."""
@@ -39,6 +41,16 @@ class Jets:
     def __len__(self) -> int:
         return len(self.pt_gev)
 
+    def between(self, start: int, end: int) -> Jets:
+        """Return the jets from ``start`` to ``end`` - 1, without copying."""
+        return Jets(
+            self.pt_gev[start:end],
+            self.eta[start:end],
+            self.phi[start:end],
+            self.mass_gev[start:end],
+            self.index[start:end],
+        )
+
 
 def selected(
     pt_gev: FloatColumn,
@@ -47,7 +59,6 @@ def selected(
     pt_min_gev: float,
     pt_max_gev: float | None = None,
     abs_eta_max: float | None = None,
-    max_jets: int | None = None,
 ) -> NDArray[np.int64]:
     """Return the positions of the jets that pass, ascending.
 
@@ -57,7 +68,6 @@ def selected(
         pt_min_gev: lowest pT that passes.
         pt_max_gev: pT must be below.
         abs_eta_max: abs(eta) must be below.
-        max_jets: of those that pass, only so many with the highest pT.
 
     >>> selected(np.array([700.0, 600.0, 90.0]), np.array([2.7, 0.3, 0.1]), pt_min_gev=550.0, abs_eta_max=2.0)
     array([1])
@@ -67,14 +77,30 @@ def selected(
         passes &= pt_gev < pt_max_gev
     if abs_eta_max is not None:
         passes &= np.abs(eta) < abs_eta_max
-    positions = passes.nonzero()[0]
-    if max_jets is not None and len(positions) > max_jets:
-        hardest = np.argsort(-pt_gev[positions], kind="stable")[:max_jets]
-        positions = np.sort(positions[hardest])
-    return positions
+    return passes.nonzero()[0]
 
 
-class JetSelector(Producer):
+def hardest(
+    positions: NDArray[np.int64], pt_gev: FloatColumn, starts: NDArray[np.int64], max_jets: int
+) -> NDArray[np.int64]:
+    """Return the positions, ascending, of the ``max_jets`` jets with the highest pT of each event.
+
+    Args:
+        positions: of the jets that pass, ascending.
+        pt_gev: of all jets of all events.
+        starts: position of the first jet of each event.
+
+    >>> hardest(np.array([0, 1, 2]), np.array([5.0, 7.0, 6.0]), starts=np.array([0, 1]), max_jets=1)
+    array([0, 1])
+    """
+    event = starts.searchsorted(positions, side="right")
+    by_pt = np.lexsort((-pt_gev[positions], event))
+    event = event[by_pt]
+    rank = np.arange(len(event)) - event.searchsorted(event)
+    return np.sort(positions[by_pt[rank < max_jets]])
+
+
+class JetSelector(BulkProducer):
     """Selects jets by transverse momentum and pseudorapidity."""
 
     collection = Parameter[str](
@@ -94,24 +120,42 @@ class JetSelector(Producer):
 
     jets = Output[Jets]("the jets that pass, in the order of the input")
 
-    def produce(self, event: Event) -> None:
+    def produce_bulk(self, events: Sequence[Event]) -> None:
         """Put the jets that pass."""
-        pt, eta = event[self.pt], event[self.eta]
-        index = selected(
-            pt,
-            eta,
-            pt_min_gev=self.pt_min_gev,
-            pt_max_gev=self.pt_max_gev,
-            abs_eta_max=self.abs_eta_max,
-            max_jets=self.max_jets,
+        pt, eta, phi, mass = (together(events, column) for column in (self.pt, self.eta, self.phi, self.mass))
+        position = selected(
+            pt, eta, pt_min_gev=self.pt_min_gev, pt_max_gev=self.pt_max_gev, abs_eta_max=self.abs_eta_max
         )
-        event[self.jets] = Jets(
-            pt_gev=taken(pt, index),
-            eta=taken(eta, index),
-            phi=taken(event[self.phi], index),
-            mass_gev=taken(event[self.mass], index),
-            index=index.astype(np.int32),
-        )
+        starts = np.cumsum([0, *(len(event[self.pt]) for event in events)])
+        if self.max_jets is not None:
+            position = hardest(position, pt, starts, self.max_jets)
+        edges = position.searchsorted(starts)
+        index = (position - np.repeat(starts[:-1], np.diff(edges))).astype(np.int32)
+        jets = Jets(taken(pt, position), taken(eta, position), taken(phi, position), taken(mass, position), index)
+        for event, (start, end) in zip(events, itertools.pairwise(edges.tolist()), strict=True):
+            event[self.jets] = jets.between(start, end)
+
+
+def together(events: Sequence[Event], column: Token[FloatColumn]) -> FloatColumn:
+    """Return a column of several events, one after another."""
+    values: FloatColumn = np.concatenate([event[column] for event in events])
+    return values
+
+
+def share_out(
+    events: Sequence[Event], counts: Iterable[int], columns: Mapping[Token[NDArray[Any]], NDArray[Any]]
+) -> None:
+    """Put its rows into each event, without copying.
+
+    Args:
+        counts: rows of each event.
+        columns: by product, one row per object of all events.
+    """
+    end = 0
+    for event, count in zip(events, counts, strict=True):
+        start, end = end, end + count
+        for product, column in columns.items():
+            event[product] = column[start:end]
 
 
 def taken(values: FloatColumn, index: NDArray[np.integer]) -> NDArray[np.float32]:

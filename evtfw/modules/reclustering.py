@@ -1,8 +1,8 @@
-"""Jets clustered again from their constituents, by FastJet, with its binary tree of mergers.
+"""Jets clustered again from their constituents, by FastJet, with the binary trees of mergers.
 
-FastJet's own interface to arrays takes milliseconds a call, which pays for batches of many events only. Here the same
-compiled functions are called on one event: some 40 µs per jet of 50 particles, and as much for its tree. FastJet
-contrib's soft drop takes 500 µs per jet through that interface, which is why `evtfw.modules.softdrop` walks the tree.
+FastJet's own interface to arrays takes milliseconds a call, which pays for batches of hundreds of events only. Here the
+same compiled functions are called on one event or on a bulk of them: some 40 µs per jet of 50 particles. FastJet
+contrib's soft drop takes 500 µs per jet through that interface, so `evtfw.modules.softdrop` works on the trees.
 """
 
 from __future__ import annotations
@@ -19,30 +19,35 @@ _NO_LIMIT = 1000.0  # FastJet's largest radius: everything given is clustered in
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Tree:
-    """How one jet was put together.
+class Trees:
+    """How jets were put together. The nodes of all jets are numbered through; those of a jet begin with its particles.
 
     Args:
-        px_gev, py_gev, pz_gev, energy_gev: four-momenta of the nodes in GeV: its particles first, then what
-            they were merged to; float64 [2 * n_particles - 1].
-        mergers: the two nodes that each further one was made of.
-        root: the node that is the whole jet; -1 if it has no particles.
+        px_gev, py_gev, pz_gev, energy_gev: four-momenta of the nodes in GeV, float64 [n_nodes].
+        parents: the two nodes that each was merged from, -1 for particles; int64 [n_nodes, 2].
+        roots: the node that is the whole jet, -1 if it has no particles; int64 [n_jets].
+        offsets: the nodes of jet i are ``offsets[i]`` to ``offsets[i + 1] - 1``; int64 [n_jets + 1].
     """
 
     px_gev: NDArray[np.float64]
     py_gev: NDArray[np.float64]
     pz_gev: NDArray[np.float64]
     energy_gev: NDArray[np.float64]
-    mergers: dict[int, tuple[int, int]]
-    root: int
+    parents: NDArray[np.int64]
+    roots: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.roots)
 
     def particles(self, node: int) -> list[int]:
-        """Return which of the jet's particles a node was made of; none for the root of an empty jet, -1."""
+        """Return the particles that a node was made of; none for the root of an empty jet, -1."""
         found, nodes = [], [node] if node >= 0 else []
         while nodes:
             node = nodes.pop()
-            if node in self.mergers:
-                nodes += self.mergers[node]
+            first, second = self.parents[node].tolist()
+            if first >= 0:
+                nodes += (first, second)
             else:
                 found.append(node)
         return found
@@ -70,19 +75,13 @@ class Reclustering:
         offsets = constituents.offsets.astype(np.int32)
         return self._cluster(*four_momenta(constituents), offsets[:-1], offsets[1:], self._definition)
 
-    def trees(self, constituents: Constituents) -> list[Tree]:
-        """Return the tree of each jet."""
+    def trees(self, constituents: Constituents) -> Trees:
+        """Return the trees of all jets."""
         sequences = self.sequences(constituents)
-        *momenta, node_offsets = sequences.to_numpy_jets()
-        order, order_offsets = sequences.to_numpy_unique_history_order()
-        nodes, steps, ends = node_offsets.tolist(), order_offsets.tolist(), constituents.offsets.tolist()
-        history = order.tolist()
-        trees = []
-        for i in range(len(ends) - 1):
-            mergers, root = _mergers(history[steps[i] : steps[i + 1]], ends[i + 1] - ends[i])
-            px, py, pz, energy = (p[nodes[i] : nodes[i + 1]] for p in momenta)
-            trees.append(Tree(px, py, pz, energy, mergers, root))
-        return trees
+        px, py, pz, energy, offsets = sequences.to_numpy_jets()
+        order, steps = sequences.to_numpy_unique_history_order()
+        parents, roots = _parents(order, np.diff(steps), np.diff(constituents.offsets), offsets)
+        return Trees(px, py, pz, energy, parents, roots, offsets)
 
 
 def four_momenta(constituents: Constituents) -> tuple[NDArray[np.float64], ...]:
@@ -92,19 +91,41 @@ def four_momenta(constituents: Constituents) -> tuple[NDArray[np.float64], ...]:
     return px, py, pz, np.sqrt(pt * pt + pz * pz + np.square(constituents.mass_gev, dtype=np.float64))
 
 
-def _mergers(history: list[int], n_particles: int) -> tuple[dict[int, tuple[int, int]], int]:
-    """Read the mergers and the root of a jet from FastJet's unique history order.
+def _parents(
+    order: NDArray[np.integer[Any]],
+    n_steps: NDArray[np.integer[Any]],
+    n_particles: NDArray[np.integer[Any]],
+    offsets: NDArray[np.integer[Any]],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Read the parents of all nodes and the roots of all jets from FastJet's unique history orders.
 
-    It names the nodes in reverse Polish order. Its last step is no merger, but the end of the jet.
+    They name the nodes in reverse Polish order; a jet's last step is no merger, but its end. What a merger takes from
+    the stack last is the node before it; first, the latest node before that left the stack as high as the merger does.
 
-    >>> _mergers([0, 2, 3, 1, 4, 5], n_particles=3)
-    ({3: (2, 0), 4: (1, 3)}, 4)
+    Args:
+        order: of all jets, one after another.
+        n_steps, n_particles: of each jet.
+        offsets: of the jets' nodes.
+
+    >>> _parents(np.array([0, 2, 3, 1, 4, 5]), np.array([6]), np.array([3]), np.array([0, 5]))[0].tolist()
+    [[-1, -1], [-1, -1], [-1, -1], [2, 0], [1, 3]]
     """
-    mergers = {}
-    stack: list[int] = []
-    push, pop = stack.append, stack.pop
-    for node in history[:-1]:
-        if node >= n_particles:
-            mergers[node] = (pop(), pop())
-        push(node)
-    return mergers, stack[-1] if stack else -1
+    ends = np.cumsum(n_steps)
+    jet = np.repeat(np.arange(len(n_steps)), n_steps)
+    is_step = np.ones(len(order), dtype=bool)
+    is_step[ends[n_steps > 0] - 1] = False
+    order, jet = order[is_step], jet[is_step]
+    node = order + offsets.take(jet)
+    is_merger = order >= n_particles.take(jet)
+    height = np.cumsum(np.where(is_merger, -1, 1))
+    by_height = np.argsort(height, kind="stable")
+    as_high_before = np.empty_like(by_height)
+    as_high_before[by_height[1:]] = by_height[:-1]
+    merger = is_merger.nonzero()[0]
+    parents = np.full((int(offsets[-1]), 2), -1)
+    parents[node[merger], 0] = node[merger - 1]
+    parents[node[merger], 1] = node[as_high_before[merger]]
+    roots = np.full(len(n_steps), -1)
+    last = np.append(jet[1:] != jet[:-1], True)[: len(jet)].nonzero()[0]
+    roots[jet[last]] = node[last]
+    return parents, roots

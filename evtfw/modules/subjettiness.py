@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from evtfw.core.declare import Input, Output, Parameter
 from evtfw.core.event import Event
-from evtfw.core.module import Producer
-from evtfw.modules.constituents import Constituents
+from evtfw.core.module import BulkProducer
+from evtfw.modules.constituents import Constituents, joined
+from evtfw.modules.jets import share_out
 from evtfw.modules.reclustering import Reclustering
 
 _UNUSED = 999.0  # how FastJet's interface writes "not given"
@@ -22,7 +25,7 @@ def subjettiness(
     Thaler and Van Tilburg, JHEP 03 (2011) 015, arXiv:1011.2268, with the normalised measure: the sum over particles
     of pT times the distance to the nearest axis to the power ``beta``, divided by that of pT times ``radius ** beta``.
     """
-    taus = np.zeros((len(constituents.offsets) - 1, 3), dtype=np.float32)
+    taus = np.zeros((constituents.n_jets, 3), dtype=np.float32)
     if len(constituents):
         measured = reclustering.sequences(constituents).to_numpy_njettiness(
             "NormalizedMeasure", axes, [1, 2, 3], beta, radius, _UNUSED, int(_UNUSED), _UNUSED
@@ -31,7 +34,7 @@ def subjettiness(
     return taus
 
 
-class Subjettiness(Producer):
+class Subjettiness(BulkProducer):
     """N-subjettiness tau_1, tau_2 and tau_3 of each jet."""
 
     axes = Parameter[str](
@@ -52,9 +55,9 @@ class Subjettiness(Producer):
         """Load FastJet."""
         self._reclustering = Reclustering("kt")
 
-    def produce(self, event: Event) -> None:
-        """Measure all jets of the event."""
-        taus = subjettiness(
-            self._reclustering, event[self.constituents], axes=self.axes, beta=self.beta, radius=self.radius
-        )
-        event[self.tau1], event[self.tau2], event[self.tau3] = taus.T.copy()
+    def produce_bulk(self, events: Sequence[Event]) -> None:
+        """Measure all jets of the events."""
+        parts = [event[self.constituents] for event in events]
+        taus = subjettiness(self._reclustering, joined(parts), axes=self.axes, beta=self.beta, radius=self.radius)
+        columns = dict(zip((self.tau1, self.tau2, self.tau3), taus.T.copy(), strict=True))
+        share_out(events, (part.n_jets for part in parts), columns)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +18,7 @@ from evtfw.observe.replies import ReplyTally, ReplyTiming
 from evtfw.observe.series import Series
 
 _BUFFERED_STAMPS = 2_000_000  # over all streams and segments: 16 MB
+_BUFFERED_BULKS = 64
 _LONGEST_BUFFER = 8_192  # stamps; more would not make the reduction cheaper, and would leave the cache
 
 
@@ -103,19 +105,42 @@ class Timing:
 
 
 class _SegmentSums:
-    """Reduced figures of one segment, over all streams."""
+    """Reduced figures of one segment, over all streams. Not thread-safe."""
 
     def __init__(self, size: int) -> None:
         self.wall = HistogramStack(size)
-        self.sampled_wall_ns: NDArray[np.int64] = np.zeros(size, dtype=np.int64)
-        self.sampled_cpu_ns: NDArray[np.int64] = np.zeros(size, dtype=np.int64)
+        self._sampled_wall_ns = [0] * size
+        self._sampled_cpu_ns = [0] * size
+        self._bulks: list[list[int]] = []
+        self._events: list[int] = []
+
+    def sample(self, stamps_ns: list[int], cpu_ns: list[int]) -> None:
+        """Take a pass with its CPU time beside."""
+        for number, pair in enumerate(itertools.pairwise(zip(stamps_ns, cpu_ns, strict=True))):
+            (start_ns, cpu_start_ns), (end_ns, cpu_end_ns) = pair
+            self._sampled_wall_ns[number] += end_ns - start_ns
+            self._sampled_cpu_ns[number] += cpu_end_ns - cpu_start_ns
+
+    def add_bulk(self, events: int, stamps_ns: list[int]) -> None:
+        """Take a whole pass for several events; each gets its share."""
+        self._events.append(events)
+        self._bulks.append(list(stamps_ns))
+        if len(self._bulks) >= _BUFFERED_BULKS:
+            self.reduce_bulks()
+
+    def reduce_bulks(self) -> None:
+        """Fill what was collected into the histograms."""
+        if self._bulks:
+            shares = _differences(np.array(self._bulks).T) // np.array(self._events)
+            self.wall.add(np.repeat(shares, self._events, axis=1))
+            self._bulks, self._events = [], []
 
     def cpu_ns(self, position: int) -> float | None:
         """Scaling by wall time, not by calls, because the rare slow calls are seldom among the sampled ones."""
-        sampled = int(self.sampled_wall_ns[position])
+        sampled = self._sampled_wall_ns[position]
         if not sampled:
             return None
-        return self.wall[position].total_ns * (int(self.sampled_cpu_ns[position]) / sampled)
+        return self.wall[position].total_ns * (self._sampled_cpu_ns[position] / sampled)
 
 
 class TimingObserver(Observer):
@@ -157,13 +182,15 @@ class TimingObserver(Observer):
 
     def cpu_sampled(self, stream: int, segment: int, stamps_ns: list[int], cpu_ns: list[int]) -> None:
         """See `Observer.cpu_sampled`."""
-        wall, cpu = _differences(np.array(stamps_ns)), _differences(np.array(cpu_ns))
-        length = min(len(wall), len(cpu))
-        sums = self._sums[segment]
         with self._lock:
-            sums.wall.add(wall[:, None])
-            sums.sampled_wall_ns[:length] += wall[:length]
-            sums.sampled_cpu_ns[:length] += cpu[:length]
+            self._sums[segment].sample(stamps_ns, cpu_ns)
+        self.segment_ran(stream, segment, stamps_ns)
+
+    def bulk_ran(self, stream: int, segment: int, events: int, stamps_ns: list[int], cpu_ns: list[int]) -> None:
+        """See `Observer.bulk_ran`."""
+        with self._lock:
+            self._sums[segment].sample(stamps_ns, cpu_ns)
+            self._sums[segment].add_bulk(events, stamps_ns)
 
     def replied(self, stream: int, node: int, submitted_ns: int, replied_ns: int, reply: Any) -> None:
         """See `Observer.replied`."""
@@ -190,6 +217,8 @@ class TimingObserver(Observer):
         for stream, buffers in enumerate(self._stamps):
             for segment in range(len(buffers)):
                 self._reduce(stream, segment)
+        for sums in self._sums:
+            sums.reduce_bulks()
 
     def timing(self) -> Timing:
         """Return what was measured; complete after `end_job`."""

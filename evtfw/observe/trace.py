@@ -22,7 +22,8 @@ class TraceObserver(Observer):
     """Traces module calls, external waits and transitions in bounded memory.
 
     Every stream is a lane: a slice for the event, in it one for each module. Segments of one event that ran at the same
-    time get further lanes of the stream. External waits are asynchronous slices, with a counter of those in flight.
+    time get further lanes of the stream; modules that ran for several events at once lie between events. External waits
+    are asynchronous slices, with a counter of those in flight.
     What an emulated device would have done is a group of its own: modelled times, from the submission on.
 
     Args:
@@ -48,6 +49,8 @@ class TraceObserver(Observer):
         self._job = job
         self._lock = threading.Lock()
         self._names = [json.dumps(n.label if n.phase != "acquire" else f"{n.label} acquire") for n in job.nodes]
+        self._bulk_names = [json.dumps(f"{n.label} (bulk)") for n in job.nodes]
+        self._bulks = itertools.count()
         self._started_ns = [math.inf] * job.streams
         self._events: list[EventId | None] = [None] * job.streams
         self._lanes: dict[tuple[int, int], list[int]] = {}
@@ -91,6 +94,15 @@ class TraceObserver(Observer):
     def cpu_sampled(self, stream: int, segment: int, stamps_ns: list[int], cpu_ns: list[int]) -> None:
         """See `Observer.cpu_sampled`."""
         self.segment_ran(stream, segment, stamps_ns)
+
+    def bulk_ran(self, stream: int, segment: int, events: int, stamps_ns: list[int], cpu_ns: list[int]) -> None:
+        """See `Observer.bulk_ran`."""
+        if next(self._bulks) % self._every:
+            return
+        lane = self._lane(_JOB, stream, stamps_ns[0], stamps_ns[-1])
+        arguments = f'{{"events": {events}, "thread": {self._thread()}}}'
+        for number, start_ns, end_ns in zip(self._job.segments[segment], stamps_ns, stamps_ns[1:], strict=True):
+            self._slice(self._bulk_names[number], _JOB, lane, start_ns, end_ns, arguments=arguments)
 
     def replied(self, stream: int, node: int, submitted_ns: int, replied_ns: int, reply: Any) -> None:
         """See `Observer.replied`."""

@@ -13,6 +13,7 @@ from evtfw import (
     SHARED,
     STREAM,
     Analyzer,
+    BulkProducer,
     ConfigurationError,
     EndPath,
     ExternalWorkModule,
@@ -48,6 +49,7 @@ class ModuleSpec:
     releases_gil: bool
     fails_in: list[int]
     outcome: str
+    breaks_bulks: bool = False
 
 
 @dataclasses.dataclass
@@ -59,6 +61,7 @@ class JobSpec:
     recorded: list[int]
     events: int
     events_per_lumi: int
+    bulk_events: int = 1
 
 
 @dataclasses.dataclass
@@ -102,6 +105,24 @@ class _Producer(_Common, Producer):
         if self.misbehave(event):
             raise ValueError(f"planned failure of {self.label}")
         event[self.value] = value
+
+
+class _BulkProducer(_Common, BulkProducer):
+    """One that may fail for a whole bulk, after some of the products were put."""
+
+    def produce_bulk(self, events: Any) -> None:
+        if len({event.lumi.id for event in events}) != 1:
+            raise AssertionError("a bulk of several luminosity blocks")
+        bad = len(events) > 1 and (self.spec.breaks_bulks or any(self.misbehave(event) for event in events))
+        for event in events[:1] if bad else events:
+            if not bad:
+                self.log("run", event)
+            value = self.compute(event)
+            if self.misbehave(event):
+                raise ValueError(f"planned failure of {self.label}")
+            event[self.value] = value
+        if bad:
+            raise ValueError(f"planned failure of {self.label} for a bulk")
 
 
 class _Filter(_Common, Filter):
@@ -157,7 +178,7 @@ class Recorder(Analyzer):
         self.world.records[event.index] = record
 
 
-BASES = {"producer": _Producer, "filter": _Filter, "external": _External}
+BASES = {"producer": _Producer, "bulk": _BulkProducer, "filter": _Filter, "external": _External}
 
 
 def make_module(number: int, spec: ModuleSpec, world: World) -> Any:
@@ -188,6 +209,7 @@ def make_process(spec: JobSpec, world: World) -> Process:
     process.recorder = type("Recorder", (Recorder,), {"world": world})(products=[f"m{n}" for n in spec.recorded])
     process.end = EndPath(process.recorder)
     process.options.on_error = "continue"
+    process.options.bulk_events = spec.bulk_events
     return process
 
 
@@ -201,7 +223,7 @@ def _decided(module: Any, decision: str) -> Any:
 def module_specs(draw: Any, number: int, events: int) -> ModuleSpec:
     """A random module that reads from modules before it."""
     return ModuleSpec(
-        kind=draw(st.sampled_from(["producer", "producer", "filter", "external"])),
+        kind=draw(st.sampled_from(["producer", "bulk", "bulk", "filter", "external"])),
         inputs=draw(st.lists(st.integers(0, number - 1), max_size=3, unique=True)) if number else [],
         is_required=draw(st.booleans()),
         concurrency=draw(st.sampled_from(["stream", "stream", "shared", "one", "two"])),
@@ -209,6 +231,7 @@ def module_specs(draw: Any, number: int, events: int) -> ModuleSpec:
         releases_gil=draw(st.integers(0, 4)) == 0,
         fails_in=draw(st.lists(st.integers(1, events), max_size=2)),
         outcome=draw(st.sampled_from(OUTCOMES)),
+        breaks_bulks=draw(st.integers(0, 3)) == 0,
     )
 
 
@@ -223,7 +246,7 @@ def job_specs(draw: Any) -> JobSpec:
         members = sorted(draw(st.lists(st.integers(0, len(modules) - 1), max_size=6, unique=True)))
         paths.append([(m, draw(decisions)) for m in members])
     recorded = sorted({m for path in paths for m, _ in path} | draw(st.sets(st.integers(0, len(modules) - 1))))
-    spec = JobSpec(modules, paths, recorded, events, draw(st.integers(1, 5)))
+    spec = JobSpec(modules, paths, recorded, events, draw(st.integers(1, 5)), draw(st.integers(1, 6)))
     try:
         Job(make_process(spec, World(SimulatedRuntime(), 0)), runtime=SimulatedRuntime())
     except ConfigurationError:  # an input is needed where its filter may have stopped the path: make inputs optional

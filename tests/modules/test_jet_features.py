@@ -33,7 +33,7 @@ JETS = [random_particles(seed, 3 + seed, eta=1.0 - 0.1 * seed, phi=0.2 * seed) f
 
 
 def features_of(*jets, **options):
-    return np.array([jet_features(tree, **options) for tree in Reclustering().trees(constituents_of(*jets))])
+    return jet_features(Reclustering().trees(constituents_of(*jets)), **options)
 
 
 def column(name, table):

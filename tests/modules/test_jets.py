@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -6,7 +8,7 @@ from numpy.testing import assert_array_equal
 
 from evtfw import ConfigurationError
 from evtfw.modules import JetSelector
-from evtfw.modules.jets import selected
+from evtfw.modules.jets import hardest, selected
 from evtfw.testing import run_module
 
 JETS = {
@@ -34,12 +36,15 @@ def test_selection_is_that_of_a_loop(jets, pt_min, pt_max, eta_max):
     assert found.tolist() == wanted
 
 
-@given(st.lists(st.floats(0, 1000)), st.integers(1, 5))
-def test_the_hardest_jets_are_kept_in_the_order_of_the_input(pts, max_jets):
-    pt = np.array(pts)
-    found = selected(pt, np.zeros_like(pt), pt_min_gev=0.0, max_jets=max_jets)
+@given(st.lists(st.lists(st.floats(0, 1000)), min_size=1, max_size=4), st.integers(1, 5))
+def test_the_hardest_jets_are_kept_in_the_order_of_the_input(events, max_jets):
+    pt = np.concatenate([np.array(pts) for pts in events])
+    starts = np.cumsum([0, *map(len, events)])
+    found = hardest(np.arange(len(pt)), pt, starts[:-1], max_jets)
     assert found.tolist() == sorted(found)
-    assert sorted(pt[found], reverse=True) == sorted(pts, reverse=True)[:max_jets]
+    for (first, last), pts in zip(itertools.pairwise(starts), events, strict=True):
+        own = found[(found >= first) & (found < last)]
+        assert sorted(pt[own], reverse=True) == sorted(pts, reverse=True)[:max_jets]
 
 
 def test_module_puts_the_selected_jets():

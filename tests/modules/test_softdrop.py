@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose
 
 from evtfw.modules import SoftDrop
 from evtfw.modules.reclustering import Reclustering, four_momenta
-from evtfw.modules.softdrop import soft_drop
+from evtfw.modules.softdrop import Groomed, soft_drop
 from evtfw.testing import run_module
 
 from .particles import constituents_of, random_particles
@@ -20,7 +20,8 @@ counts = st.integers(1, 80)
 
 
 def groomed(*jets, **options):
-    return [soft_drop(tree, **options) for tree in Reclustering().trees(constituents_of(*jets))]
+    found = soft_drop(Reclustering().trees(constituents_of(*jets)), **options)
+    return [Groomed(*jet) for jet in zip(*found, strict=True)]
 
 
 def mass_of(particles):
