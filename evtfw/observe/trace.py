@@ -101,7 +101,7 @@ class TraceObserver(Observer):
             return
         lane = self._lane(_JOB, stream, stamps_ns[0], stamps_ns[-1])
         arguments = f'{{"events": {events}, "thread": {self._thread()}}}'
-        for number, start_ns, end_ns in zip(self._job.segments[segment], stamps_ns, stamps_ns[1:], strict=True):
+        for number, start_ns, end_ns in zip(self._job.segments[segment], stamps_ns, stamps_ns[1:], strict=False):
             self._slice(self._bulk_names[number], _JOB, lane, start_ns, end_ns, arguments=arguments)
 
     def replied(self, stream: int, node: int, submitted_ns: int, replied_ns: int, reply: Any) -> None:

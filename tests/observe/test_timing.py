@@ -90,6 +90,23 @@ def test_cpu_time_is_scaled_up_from_the_sampled_calls():
     assert module.cpu_ns == pytest.approx(6000)
 
 
+@given(st.lists(st.tuples(st.integers(1, 40), st.integers(0, 10**6)), max_size=200))
+@settings(deadline=None)
+def test_each_event_of_a_bulk_gets_its_share(bulks):
+    observer = TimingObserver()
+    observer.begin_job(chain_info((2,), streams=2))
+    for number, (events, share_ns) in enumerate(bulks):
+        stamps = stamps_of([events * share_ns, events])
+        observer.bulk_ran(number % 2, 0, events, stamps, [stamp // 2 for stamp in stamps])
+    observer.end_job(None)
+    first, second = observer.timing().modules
+    assert first.calls == second.calls == sum(events for events, _ in bulks)
+    assert first.wall_ns == sum(events * share_ns for events, share_ns in bulks)
+    assert first.step.wall.max_ns == max((share_ns for _, share_ns in bulks), default=0)
+    if first.wall_ns > 1000 * len(bulks):
+        assert first.cpu_ns == pytest.approx(first.wall_ns / 2, rel=0.01)
+
+
 def test_cpu_time_is_unknown_without_samples():
     observer = TimingObserver()
     observer.begin_job(chain_info((1,)))

@@ -162,3 +162,22 @@ def test_segments_that_overlap_in_a_stream_get_lanes_of_their_own(tmp_path, segm
     assert_slices_nest(entries)
     modules = [entry for entry in entries if entry["ph"] == "X" and "event" in entry["args"]]
     assert len(modules) == sum(len(durations) for _, _, durations in segments)
+
+
+@pytest.mark.parametrize(("every", "traced"), [(1, 4), (3, 2)])
+def test_what_ran_for_several_events_lies_between_events(tmp_path, every, traced):
+    path = tmp_path / "t.json"
+    observer = TraceObserver(path, every=every)
+    observer.begin_job(chain_info((2,)))
+    for number in range(4):
+        start_ns = START_NS + 1000 * number
+        observer.bulk_ran(0, 0, 16, [start_ns, start_ns + 300, start_ns + 400], [0, 1, 2])
+        observer.event_started(0, EventId(1, 1, number), start_ns + 500)
+        observer.event_ended(0, EventId(1, 1, number), start_ns + 900, "filtered")
+    observer.end_job(None)
+    entries = load(path)
+    assert_slices_nest(entries)
+    bulks = [entry for entry in entries if "(bulk)" in entry["name"]]
+    assert len(bulks) == 2 * traced
+    assert all(entry["args"]["events"] == 16 for entry in bulks)
+    assert {entry["tid"] for entry in bulks} == {0}
