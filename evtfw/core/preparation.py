@@ -66,8 +66,9 @@ class Preparation:
         stamps, cpu = [now_ns()], [thread_time_ns()]
         count = len(chosen)
         for position, node in enumerate(self.plan.segments[index].nodes):
-            self.steps[node](chosen)
-            chosen = _still_sound(chosen, node)
+            if chosen:
+                self.steps[node](chosen)
+                chosen = _still_sound(chosen, node)
             drop = self.drops.get((index, position))
             if drop is not None:
                 for prepared in chosen:

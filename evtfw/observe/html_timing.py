@@ -58,7 +58,8 @@ def modules_part(timing: Timing) -> Html:
     rows = [_module_row(module, total_ns, low, high) for module in timing.modules]
     columns = ("Module", "Time in it", "Distribution", "Calls", "Wall", "CPU", "Mean", "p50", "p99", "Max")
     span = (
-        f"Distributions of single calls on a logarithmic axis from {duration(low * 1e-9)} to {duration(high * 1e-9)}."
+        f"Distributions of single calls on a logarithmic axis from {duration(low * 1e-9)} to {duration(high * 1e-9)}; "
+        "of events that were given to a module together, each counts its share."
     )
     return Html(
         f'{table(columns, rows, left=3)}<p class="note">{escape(span)} CPU is scaled up from sampled calls.</p>'

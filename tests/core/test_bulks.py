@@ -132,6 +132,19 @@ def test_only_those_fail_that_must() -> None:
     assert result.fates["failed"] == 1
 
 
+def test_nobody_gets_an_empty_bulk() -> None:
+    process, runtime, bulks, _ = job_of([-1, -2, -3], bulk=3, on_error="continue")
+    process.next = type("Square", (Square,), {"bulks": bulks["again"]})(number="square")
+    process.path = Path(process.square, process.next)
+    process.recorder = process.recorder.clone(products=["square", "next"])
+    process.end = EndPath(process.recorder)
+    for label in ("again", "later", "even"):
+        delattr(process, label)
+    result = Job(process, runtime=runtime).run()
+    assert result.fates["failed"] == 3
+    assert bulks["again"] == []
+
+
 def test_an_error_ends_the_job_at_its_event() -> None:
     process, runtime, _, world = job_of([2, 4, -1, 6, 8, 10], bulk=3, streams=1)
     result = Job(process, runtime=runtime).run()
