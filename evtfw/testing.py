@@ -69,7 +69,8 @@ def run_module(
     Args:
         module: a description, e.g. ``JetSelector(pt_min_gev=300)``.
         inputs: the product for each of its inputs, by the input's name; for ``events`` events a list of them each.
-        events: number of events; None for one, with plain values in ``inputs`` and in what is returned.
+        events: number of events; None for one, with plain values in ``inputs`` and in what is returned. A
+            `BulkProducer` gets all of them at once.
         seed: of the order in which the simulated job runs its tasks.
 
     Returns:
@@ -88,7 +89,7 @@ def run_module(
     references: dict[str, str | None] = {n: None for n, d in declared.items() if d.optional and d.scope == "event"}
     references.update({name: f"source:{name}" for name in inputs})
     process = Process("TEST")
-    process.source = ListSource.of(rows or [{}])
+    process.source = ListSource.of(rows or [{}], events_per_lumi=max(1, len(rows)))
     process.module = module.clone(**references)
     process.recorder = recorder = _make_recorder(type(module))
     if isinstance(module, (Analyzer, OutputModule)):
@@ -96,7 +97,7 @@ def run_module(
     else:
         process.path = Path(process.module)
     process.record = EndPath(process.recorder)
-    process.options.max_events = len(rows)
+    process.set_options(max_events=len(rows), bulk_events=max(1, len(rows)))
     result = Job(process, runtime=SimulatedRuntime(seed)).run()
     if result.error is not None:
         raise result.error

@@ -27,7 +27,7 @@ from evtfw import (
 )
 from evtfw.core.observer import Observer
 from evtfw.core.plan import takes_bulks
-from evtfw.testing import ListSource, SimulatedRuntime
+from evtfw.testing import ListSource, SimulatedRuntime, run_module
 from tests.core.random_jobs import Recorder, World
 
 
@@ -195,6 +195,13 @@ def test_after_a_service_events_come_one_by_one() -> None:
     Job(process, runtime=runtime).run()
     assert set(map(len, bulks["again"])) == {1}
     assert len(world.records) == 10
+
+
+def test_a_test_of_the_module_gives_all_events_at_once() -> None:
+    bulks: list[list[int]] = []
+    module = type("Square", (Square,), {"bulks": bulks})()
+    assert run_module(module, {"number": list(range(12))}, events=12) == {"value": [x * x for x in range(12)]}
+    assert bulks == [list(range(12))]
 
 
 def test_begin_lumi_comes_before_its_bulks() -> None:
