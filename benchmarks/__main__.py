@@ -20,6 +20,7 @@ BENCHMARKS = {
     "external_call": "framework CPU per external call",
     "hiding": "throughput while a service takes 10 ms, as a share of the ideal",
     "toptag": "the whole job against a hand-written script and against onnxruntime alone",
+    "bulks": "CPU of the jet modules, event by event and several at once",
     "memory": "memory over 100 000 events",
     "startup": "time to the first event against importing the job's dependencies",
     "threads": "8 threads against 2, and idle threads",

@@ -22,9 +22,9 @@ from evtfw.core.feed import PARKED, Block, Feed, Parked, next_size
 if TYPE_CHECKING:
     from evtfw.core.stream import Stream
 
-TARGET_BULK_NS = 6_000_000
+TARGET_BULK_NS = 8_000_000
 """About how long a bulk takes: long enough to share the cost of calls, short enough not to keep services waiting."""
-MAX_BULK = 32
+MAX_BULK = 64
 
 
 class PreparedEvent:

@@ -110,22 +110,19 @@ def _parents(
     >>> _parents(np.array([0, 2, 3, 1, 4, 5]), np.array([6]), np.array([3]), np.array([0, 5]))[0].tolist()
     [[-1, -1], [-1, -1], [-1, -1], [2, 0], [1, 3]]
     """
-    ends = np.cumsum(n_steps)
     jet = np.repeat(np.arange(len(n_steps)), n_steps)
-    is_step = np.ones(len(order), dtype=bool)
-    is_step[ends[n_steps > 0] - 1] = False
-    order, jet = order[is_step], jet[is_step]
-    node = order + offsets.take(jet)
-    is_merger = order >= n_particles.take(jet)
-    height = np.cumsum(np.where(is_merger, -1, 1))
-    by_height = np.argsort(height, kind="stable")
+    last = (np.cumsum(n_steps) - 1)[n_steps > 0]
+    is_particle = order < n_particles.take(jet)
+    by_height = np.argsort(np.cumsum(np.where(is_particle, 1, -1)), kind="stable")
     as_high_before = np.empty_like(by_height)
     as_high_before[by_height[1:]] = by_height[:-1]
-    merger = is_merger.nonzero()[0]
+    node = order + offsets.take(jet)
+    is_particle[last] = True  # only to leave the ends out
+    merger = (~is_particle).nonzero()[0]
     parents = np.full((int(offsets[-1]), 2), -1)
-    parents[node[merger], 0] = node[merger - 1]
-    parents[node[merger], 1] = node[as_high_before[merger]]
+    merged = node[merger]
+    parents[merged, 0] = node[merger - 1]
+    parents[merged, 1] = node[as_high_before[merger]]
     roots = np.full(len(n_steps), -1)
-    last = np.append(jet[1:] != jet[:-1], True)[: len(jet)].nonzero()[0]
-    roots[jet[last]] = node[last]
+    roots[jet[last]] = node[last - 1]
     return parents, roots

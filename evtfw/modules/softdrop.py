@@ -44,17 +44,17 @@ def soft_drop(trees: Trees, *, z_cut: float = 0.1, beta: float = 0.0, radius: fl
         beta: how much softer radiation at small angles may be.
         radius: of the jets.
     """
+    if not len(trees.parents):
+        return Groomed(*np.zeros((3, len(trees))))
     core = hard_cores(trees, z_cut=z_cut, beta=beta, radius=radius)
-    groomed = Groomed(*np.zeros((3, len(core))))
-    is_there = core >= 0
-    groomed.mass_gev[is_there] = _mass(trees, core[is_there])
-    has_prongs = is_there.copy()
-    has_prongs[is_there] = trees.parents[core[is_there], 0] >= 0
-    first, second = trees.parents[core[has_prongs]].T
+    first, second = trees.parents[core].T
+    has_prongs = (core >= 0) & (first >= 0)
     pt_1, pt_2 = (np.hypot(trees.px_gev[prong], trees.py_gev[prong]) for prong in (first, second))
-    groomed.z[has_prongs] = np.minimum(pt_1, pt_2) / (pt_1 + pt_2)
-    groomed.delta_r[has_prongs] = _delta_r(trees, first, second)
-    return groomed
+    return Groomed(
+        mass_gev=np.where(core >= 0, _mass(trees, core), 0.0),
+        z=np.where(has_prongs, np.minimum(pt_1, pt_2) / (pt_1 + pt_2), 0.0),
+        delta_r=np.where(has_prongs, _delta_r(trees, first, second), 0.0),
+    )
 
 
 def hard_cores(trees: Trees, *, z_cut: float = 0.1, beta: float = 0.0, radius: float = 0.8) -> NDArray[np.int64]:

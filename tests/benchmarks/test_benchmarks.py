@@ -38,6 +38,14 @@ def test_overhead_compares_evtfw_with_all_peers_on_all_graphs():
         assert 0 < found[graph, "evtfw, no-op"] < found[graph, "Dask threaded, no-op"]
 
 
+def test_bulks_are_compared_module_by_module(small_file):
+    found = values(measure("bulks", files=(small_file,)))
+    for group in ("1 at once", "64 at once", "chosen by the job"):
+        modules = [found[group, label] for label in ("source", "jets", "constituents", "softdrop", "images")]
+        assert 0 < max(modules) < found[group, "all"]
+    assert found["64 at once", "softdrop"] < found["1 at once", "softdrop"]
+
+
 def test_external_call_counts_both_ways_of_answering():
     found = values(measure("external_call", scale=0.02))
     assert -100 < found["completed inside acquire", "1 stream"] < 1000
