@@ -66,11 +66,15 @@ def benchmarks(session: nox.Session) -> None:
 
 
 def minimum_versions() -> list[str]:
-    """Return ``name==version`` for every ``name>=version`` among the dependencies of package and tests."""
+    """Return ``name==version`` for every ``name>=version`` among the dependencies of package and tests.
+
+    Constraints have no extras; they keep the condition after a semicolon. What the tests need counts, if it is more.
+    """
     extras = PROJECT["project"]["optional-dependencies"]
-    wanted = [*PROJECT["project"]["dependencies"], *extras["parquet"], *extras["test"]]
-    found = [re.fullmatch(r"([\w.-]+)>=([\w.]+)", requirement) for requirement in wanted]
-    return [f"{match[1]}=={match[2]}" for match in found if match]
+    wanted = [*PROJECT["project"]["dependencies"], *extras["emulate"], *extras["parquet"], *extras["test"]]
+    found = [re.fullmatch(r"([\w.-]+)(?:\[[\w,-]+\])?>=([\w.]+)(;.*)?", requirement) for requirement in wanted]
+    versions = {match[1]: f"{match[1]}=={match[2]}{match[3] or ''}" for match in found if match}
+    return list(versions.values())
 
 
 if __name__ == "__main__":

@@ -43,6 +43,6 @@ def measure(options: Options) -> Report:
             report.add(group, "ratio of p99", p99_ratios, "", target=TARGET)
     report.note(
         "tritonserver: a python-backend model that runs onnxruntime, one core each call, dynamic batching on. Both "
-        "servers stay up; the one that is not driven idles."
+        "servers stay up, each in a session of its own; the one that is not driven idles."
     )
     return report

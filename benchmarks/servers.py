@@ -44,7 +44,10 @@ class EvtfwServe:
         ready = Path(self._folder.name, "ready")
         command = [sys.executable, "-m", "evtfw", "serve", *self.options, "--grpc", f"127.0.0.1:{self._port}"]
         log = Path(self._folder.name, "log").open("w+")
-        self.process = subprocess.Popen([*command, "--ready-file", ready], stdout=log, stderr=subprocess.STDOUT)
+        # A session of its own, as tritonserver has: Linux divides the cores among sessions first.
+        self.process = subprocess.Popen(
+            [*command, "--ready-file", ready], stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
         end_s = time.monotonic() + STARTING_S
         while not ready.exists():
             if self.process.poll() is not None or time.monotonic() > end_s:
@@ -101,8 +104,9 @@ def load(address: str, model: str, concurrency: int, shapes: Sequence[str], *, s
     """Drive a server with NVIDIA's perf_analyzer over gRPC; ``shapes`` such as ``x:16``."""
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder, "found.csv")
-        words = ["-b", "1", "--async", "--concurrency-range", concurrency, "--max-trials", "4", "-s", "25", "-f", table]
-        words += ["--input-data", "zero", "--percentile", "99", "--measurement-interval", round(seconds * 1e3)]
+        words = ["-b", "1", "--async", "--concurrency-range", concurrency, "--input-data", "zero", "-f", table]
+        words += ["--max-trials", "10", "-s", "25", "--percentile", "99"]
+        words += ["--measurement-interval", round(seconds * 1e3)]
         for shape in shapes:
             words += ["--shape", shape]
         done = run_perf_analyzer(model, address, *words)

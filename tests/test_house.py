@@ -52,7 +52,6 @@ SUBJECTS = {
     "sklearn": ["external/emulator/trees/*"],
     "tritonclient": ["external/service/*", "external/triton/*"],
     "uproot": ["io/*"],
-    "uvloop": ["external/loops*"],
     "xgboost": ["external/emulator/trees/*"],
     "yaml": ["external/emulator/cost/fpgas*", "external/emulator/device/*", "external/emulator/reading/hls4ml_config*"],
 }

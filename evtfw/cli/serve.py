@@ -65,11 +65,13 @@ def serve(session: Session, /, **options: Any) -> int:
     URL is that of any backend, for example cpu:toptag or cpu:./model.onnx. A repository has Triton's layout:
     DIR/NAME/config.pbtxt and DIR/NAME/1/model.onnx. The first line of the output is the address, when it is ready.
     """
-    from evtfw.cli.serving import Serving
     from evtfw.cli.signals import fail_on_closed_pipes
-    from evtfw.cli.tuning import set_switch_interval, tune_allocator
+    from evtfw.cli.tuning import set_switch_interval, tune_allocator, tune_grpc
 
     fail_on_closed_pipes()
     tune_allocator()
+    tune_grpc()
     set_switch_interval(options.pop("switch_interval") or None)
+    from evtfw.cli.serving import Serving  # it imports grpc, which reads its environment only once
+
     return Serving(session, **options).run()

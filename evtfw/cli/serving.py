@@ -17,6 +17,7 @@ from evtfw.cli.parent import end_with_parent, watch_stdin
 from evtfw.cli.serve_models import make_models, open_repository
 from evtfw.cli.serve_tables import model_table, statistics_table
 from evtfw.cli.session import Session, write_text
+from evtfw.cli.tuning import settle_collector
 from evtfw.core.errors import ConfigurationError, ExitCode
 from evtfw.external.service.endpoint.security import Security, check_address
 from evtfw.external.service.endpoint.server import Endpoint
@@ -91,6 +92,7 @@ class Serving:
                 stack.enter_context(metrics)
             endpoint.start()
             stack.callback(endpoint.stop, 0.0)
+            settle_collector()
             self._announce(service, endpoint.address, metrics.address if metrics is not None else "")
             self._ending.wait()
             patience_s = min(self.drain_timeout, _NOBODY_S) if self._is_orphan else self.drain_timeout

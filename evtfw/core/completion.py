@@ -27,14 +27,17 @@ class Completion:
 
     Attributes:
         deadline_ns: on the job's clock, when the caller gives up; None for never.
-        name: for messages: the module and event that wait.
     """
 
-    __slots__ = ("__weakref__", "deadline_ns", "name")
+    __slots__ = ("__weakref__", "deadline_ns")
 
-    def __init__(self, name: str = "", deadline_ns: int | None = None) -> None:
-        self.name = name
+    def __init__(self, deadline_ns: int | None = None) -> None:
         self.deadline_ns = deadline_ns
+
+    @property
+    def name(self) -> str:
+        """For messages: the module and event that wait. Worked out when it is asked for."""
+        return ""
 
     def resolve(self, reply: Any) -> bool:
         """End with a reply. Returns False if it had ended already (the reply is discarded and counted)."""
@@ -76,7 +79,7 @@ class CallbackCompletion(Completion):
         parent: whose deadline, name and cancellation it takes over.
     """
 
-    __slots__ = ("_guard", "_work", "parent")
+    __slots__ = ("_guard", "_name", "_work", "parent")
 
     def __init__(
         self,
@@ -88,12 +91,16 @@ class CallbackCompletion(Completion):
     ) -> None:
         self._guard = [callback]  # list.pop is atomic: whoever gets the callback ends the completion
         self._work: weakref.ref[Cancellable] | None = None
+        self._name = name
         self.parent = parent
-        super().__init__(
-            name or (parent.name if parent else ""), deadline_ns or (parent.deadline_ns if parent else None)
-        )
+        super().__init__(deadline_ns or (parent.deadline_ns if parent is not None else None))
         if parent is not None:
             parent.on_cancel(self)
+
+    @property
+    def name(self) -> str:
+        """See `Completion.name`."""
+        return self._name or (self.parent.name if self.parent is not None else "")
 
     @property
     def is_done(self) -> bool:

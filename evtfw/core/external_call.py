@@ -44,7 +44,7 @@ class EventCompletion(Completion):
         self.deadline_ns = deadline_ns
 
     @property
-    def name(self) -> str:  # type: ignore[override]
+    def name(self) -> str:
         """Module and event, for messages."""
         stream = self._stream
         node = stream.plan.nodes[stream.plan.externals[self._external]]

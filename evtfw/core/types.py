@@ -9,6 +9,19 @@ from typing import Any, get_args, get_origin
 import numpy as np
 
 
+def expanded(annotation: Any) -> Any:
+    """What a type alias stands for; NumPy 2.5 makes ``NDArray`` one on Python 3.12 and later.
+
+    >>> expanded(list[int])
+    list[int]
+    """
+    alias = get_origin(annotation) or annotation
+    if type(alias).__name__ != "TypeAliasType":
+        return annotation
+    arguments = get_args(annotation)
+    return expanded(alias.__value__[arguments] if arguments else alias.__value__)
+
+
 def fits(given: Any, wanted: Any) -> bool:
     """Whether a product of type ``given`` may be read as ``wanted``; what is not known, fits.
 
@@ -16,6 +29,7 @@ def fits(given: Any, wanted: Any) -> bool:
     >>> fits(NDArray[np.float32], np.ndarray), fits(NDArray[np.float32], NDArray[np.int32]), fits(int, float)
     (True, False, True)
     """
+    given, wanted = expanded(given), expanded(wanted)
     if wanted in (Any, object) or given in (Any, object) or isinstance(wanted, (str, typing.TypeVar)):
         return True
     if isinstance(given, (str, typing.TypeVar)):
@@ -41,7 +55,7 @@ def _is_number_for(given: type, wanted: type) -> bool:
 
 def scalar_type(array: Any) -> Any:
     """The scalar type of an NDArray annotation, or None if it has none."""
-    for argument in get_args(array):
+    for argument in get_args(expanded(array)):
         if get_origin(argument) is np.dtype:
             inner = get_args(argument)[0]
             return inner if isinstance(inner, type) else None
@@ -60,6 +74,7 @@ def describe_type(annotation: Any) -> str:
     >>> describe_type(NDArray[np.float32]), describe_type(list[int]), describe_type(object)
     ('NDArray[float32]', 'list[int]', 'anything')
     """
+    annotation = expanded(annotation)
     if annotation in (Any, object):
         return "anything"
     if get_origin(annotation) is typing.Annotated:

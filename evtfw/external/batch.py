@@ -61,15 +61,15 @@ class Batch(Completion):
         self.members = members
         self.has_slot = has_slot
         self.sent_ns = sent_ns
-        first = members[0].done
-        if len(members) == 1:
-            super().__init__(first.name, first.deadline_ns)
-            return
         deadlines = [waiting.done.deadline_ns for waiting in members]
         known = [deadline_ns for deadline_ns in deadlines if deadline_ns is not None]
-        super().__init__(
-            f"{first.name} and {len(members) - 1} more", max(known) if len(known) == len(deadlines) else None
-        )
+        super().__init__(max(known) if len(known) == len(deadlines) else None)
+
+    @property
+    def name(self) -> str:
+        """See `Completion.name`."""
+        more = f" and {len(self.members) - 1} more" if len(self.members) > 1 else ""
+        return f"{self.members[0].done.name}{more}"
 
     @property
     def is_done(self) -> bool:

@@ -23,6 +23,7 @@ from evtfw.core.resource import JobContext
 from evtfw.external.batch import Batch, Waiting
 from evtfw.external.contract import Backend, ModelDescription, Provenance, Reply, Request, Tensors, inputs_of
 from evtfw.external.delivery import deliver
+from evtfw.external.pacing import Pace
 from evtfw.external.splitting import split
 from evtfw.external.validate import NonFinite, Validator, nonfinite_names
 
@@ -63,6 +64,8 @@ class Batcher(Backend):
         max_batch: rows of a batch at most; None: what the model allows.
         max_delay_s: after so long, or upon `flush`, what was collected is sent even though all slots are taken, for the
             inner backend's queue; None: never, which is best if the inner backend is local.
+        paced: for servers: also while slots are free, requests that come within a moment go together, as long as the
+            server has work meanwhile (see `Pace`); needs ``max_delay_s``. Replies were checked by the inner backend.
         gather_s: do not put together more than takes so long to compute, by the measured time per row, because who is
             first in a batch waits for all of it; None: no such limit.
         isolate: send requests of a failed batch again, alone.
@@ -76,6 +79,7 @@ class Batcher(Backend):
         max_batch: int | None = None,
         max_delay_s: float | None = None,
         gather_s: float | None = None,
+        paced: bool = False,
         isolate: bool = True,
         nonfinite: NonFinite = "pass",
     ) -> None:
@@ -84,6 +88,8 @@ class Batcher(Backend):
         self._max_batch = max_batch
         self._max_delay_s = max_delay_s
         self._gather_s = gather_s
+        self._paced = paced
+        self._pace: Pace | None = None
         self._isolate = isolate
         self._nonfinite: NonFinite = nonfinite
         self.is_open = False
@@ -137,6 +143,7 @@ class Batcher(Backend):
         self._slots = max(1, self.inner.slots)
         self._free_slots = [None] * self._slots
         self._is_batched = model.is_batched
+        self._pace = Pace() if self._paced and self._max_delay_s and model.is_batched else None
         self._has_kinds = not model.inputs or any(None in spec.shape[1:] for spec in model.inputs)
         self._batches = self._requests = self._rows = self._nonfinite_replies = self._isolated = 0
         self.is_open = True
@@ -153,9 +160,8 @@ class Batcher(Backend):
 
     def flush(self) -> None:
         """See `Backend.flush`."""
-        if self._max_delay_s is not None and self._waiting:
-            self._overdue = True
-            self._dispatch()
+        if self._waiting and not self._is_pause(self._clock.now_ns()):
+            self._send_all()
         self.inner.flush()
 
     def submit(self, request: Request | Tensors, done: Completion) -> None:
@@ -180,9 +186,15 @@ class Batcher(Backend):
         else:
             for part, part_rows, part_done in split(inputs, rows, self._row_limit, done):
                 self._waiting.append(Waiting(part, part_rows, kind, part_done, now_ns, priority))
-        self._dispatch()
+        if not self._is_pause(now_ns):
+            self._dispatch()
         if self._waiting and self._max_delay_s is not None and self._timer is None:
             self._timer = self._clock.call_later(self._max_delay_s, self._delay_is_over)
+
+    def _is_pause(self, now_ns: int) -> bool:
+        """Whether what waits had better go with the next request, or when the next reply comes."""
+        pace = self._pace
+        return pace is not None and pace.is_pause(len(self._waiting), self._slots - len(self._free_slots), now_ns)
 
     def _kind(self, inputs: Tensors) -> tuple[Any, ...]:
         """Return what must be equal for requests to share a batch, where the model leaves it free."""
@@ -192,7 +204,14 @@ class Batcher(Backend):
 
     def _delay_is_over(self) -> None:
         self._timer = None
-        self.flush()
+        self._send_all()
+        self.inner.flush()
+
+    def _send_all(self) -> None:
+        """Send what waits, also to a server whose slots are all taken."""
+        if self._max_delay_s is not None and self._waiting:
+            self._overdue = True
+            self._dispatch()
 
     def _dispatch(self) -> None:
         """Send what can be sent. Whoever adds a request or frees a slot calls this afterwards."""
@@ -216,6 +235,8 @@ class Batcher(Backend):
         if takes_slot:
             self._free_slots.pop()
         batch = Batch(self._ended, members, takes_slot, self._clock.now_ns())
+        if self._pace is not None:
+            self._pace.sent(batch.sent_ns)
         try:
             for waiting in members:
                 waiting.done.on_cancel(batch)
@@ -226,8 +247,8 @@ class Batcher(Backend):
     def _take(self) -> list[Waiting]:
         """Take the next batch from the queue: a fair share of it for each slot, within the limits."""
         waiting, now_ns = self._waiting, self._clock.now_ns()
-        share = -(-len(waiting) // self._slots)
-        limit = self._row_limit if self._gather_s is None else self._rows_in(self._gather_s)
+        share = len(waiting) if self._pace is not None else -(-len(waiting) // self._slots)
+        limit = self._rows_together()
         members: list[Waiting] = []
         rows = 0
         while waiting and len(members) < share:
@@ -248,9 +269,13 @@ class Batcher(Backend):
                 break
         return members
 
-    def _rows_in(self, seconds: float) -> int:
-        # Nothing is put together before the first batch was measured.
-        return min(self._row_limit, int(seconds * 1e9 / self._row_ns)) if self._row_ns else 1
+    def _rows_together(self) -> int:
+        """Return how many rows may share a batch; one before the first batch was measured."""
+        if self._pace is not None:
+            return min(self._row_limit, self._pace.rows)
+        if self._gather_s is None:
+            return self._row_limit
+        return min(self._row_limit, int(self._gather_s * 1e9 / self._row_ns)) if self._row_ns else 1
 
     def _ended(self, batch: Batch, reply: Reply, error: BaseException | None) -> None:
         members = batch.members
@@ -258,8 +283,9 @@ class Batcher(Backend):
         outcomes: list[Reply | BaseException]
         if error is None:
             try:
-                self._measure(reply.times.compute_ns, rows)
-                self._validator.check_reply(reply.outputs, rows)
+                self._measure(batch, reply, rows)
+                if not self._paced:  # what speaks with servers has looked at it
+                    self._validator.check_reply(reply.outputs, rows)
                 outcomes = self._scattered(batch, reply, rows)
             except Exception as bad:
                 error = bad
@@ -287,8 +313,10 @@ class Batcher(Backend):
     def _is_worth_isolating(self, error: BaseException, members: list[Waiting]) -> bool:
         return self._isolate and self.is_open and len(members) > 1 and not isinstance(error, _NOT_THE_REQUESTS_FAULT)
 
-    def _measure(self, compute_ns: int, rows: int) -> None:
-        row_ns = compute_ns / max(1, rows)
+    def _measure(self, batch: Batch, reply: Reply, rows: int) -> None:
+        if self._pace is not None:
+            self._pace.answered(batch.sent_ns, rows, self._clock.now_ns())
+        row_ns = reply.times.compute_ns / max(1, rows)
         self._row_ns = 0.8 * self._row_ns + 0.2 * row_ns if self._row_ns else row_ns
 
     def _scattered(self, batch: Batch, reply: Reply, rows: int) -> list[Reply | BaseException]:
@@ -310,7 +338,7 @@ class Batcher(Backend):
                 outcomes.append(BadReply(f"reply of {self.url}: NaN or infinity in {', '.join(flagged)}"))
                 continue
             queue_ns = batch.sent_ns - waiting.since_ns + times.queue_ns
-            split_times = times._replace(queue_ns=queue_ns, batch_rows=times.batch_rows or rows)
+            split_times = times.shared(queue_ns, times.batch_rows or rows)
             outcomes.append(Reply(outputs, reply.provenance, split_times, flagged))
         return outcomes
 

@@ -151,6 +151,11 @@ class Times(NamedTuple):
     device_ns: int = 0
     device_queue_ns: int = 0
 
+    def shared(self, queue_ns: int, batch_rows: int) -> Times:
+        """Return those of one request of the batch."""
+        serialise_ns, network_ns, _, compute_ns, _, *rest = self
+        return Times(serialise_ns, network_ns, queue_ns, compute_ns, batch_rows, *rest)
+
 
 NO_TIMES = Times()
 

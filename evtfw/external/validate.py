@@ -79,28 +79,34 @@ class _Side:
     def __init__(self, specs: tuple[TensorSpec, ...], is_batched: bool) -> None:
         self._specs = {spec.name: spec for spec in specs}
         self.is_batched = is_batched
-        self._quick: list[tuple[str, np.dtype[Any], tuple[int | None, ...]]] | None = None
-        if (
-            specs
-            and is_batched
-            and all(spec.shape and spec.shape[0] is None and None not in spec.shape[1:] for spec in specs)
-        ):
-            self._quick = [(spec.name, spec.dtype, spec.shape[1:]) for spec in specs]
+        self._quick: list[tuple[str, np.dtype[Any], int, list[tuple[int, int]]]] | None = None
+        """Of each tensor: its name, its dtype, how many axes it has, and those whose length is given."""
+        if specs and all(spec.shape and spec.shape[0] is None for spec in specs if is_batched):
+            self._quick = [
+                (spec.name, spec.dtype, len(spec.shape), [(i, n) for i, n in enumerate(spec.shape) if n is not None])
+                for spec in specs
+            ]
 
     def rows(self, tensors: Tensors) -> int | None:
         """Return the common number of rows, or None if something does not fit."""
         if self._quick is None:
             return None if self.problem(tensors, "") else self._first_length(tensors)
-        rows = None
+        rows = None if self.is_batched else 1
         try:
             if len(tensors) != len(self._quick):
                 return None
-            for name, dtype, tail in self._quick:
+            for name, dtype, axes, lengths in self._quick:
                 array = tensors[name]
                 shape = array.shape
-                if array.dtype != dtype or not shape or shape[1:] != tail or (rows is not None and shape[0] != rows):
+                if array.dtype != dtype or len(shape) != axes:
                     return None
-                rows = shape[0]
+                for axis, length in lengths:
+                    if shape[axis] != length:
+                        return None
+                if self.is_batched:
+                    if rows is not None and shape[0] != rows:
+                        return None
+                    rows = shape[0]
         except (KeyError, AttributeError, TypeError):
             return None
         return rows

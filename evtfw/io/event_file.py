@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol, get_args
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evtfw.core.errors import InputError, nearest
 from evtfw.core.source import Column, ColumnInfo
+from evtfw.core.types import scalar_type
 
 
 class EventFile(Protocol):
@@ -85,6 +86,5 @@ def type_name(kind: Any) -> str:
     """
     if isinstance(kind, type) and (issubclass(kind, np.generic) or kind is str):
         return kind.__name__
-    arguments = get_args(kind)
-    dtype = get_args(arguments[-1]) if arguments else ()
-    return f"{dtype[0].__name__}[]" if dtype else "nested"
+    scalar = scalar_type(kind)
+    return f"{scalar.__name__}[]" if scalar is not None else "nested"

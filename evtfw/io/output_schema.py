@@ -28,6 +28,7 @@ import numpy as np
 from evtfw.core.declare import ProductInfo
 from evtfw.core.errors import OutputError
 from evtfw.core.event import Absent
+from evtfw.core.types import scalar_type
 from evtfw.io.output_columns import MANY, ColumnType, first_type, writable
 
 
@@ -206,11 +207,8 @@ def declared_type(declared: Any) -> ColumnType | None:
         return ColumnType("text", np.dtype(np.uint8))
     if isinstance(declared, type) and issubclass(declared, np.generic):
         return _certain(declared, "scalar")
-    if typing.get_origin(declared) is np.ndarray:
-        arguments = typing.get_args(typing.get_args(declared)[-1])
-        if arguments and isinstance(arguments[0], type):
-            return _certain(arguments[0], "jagged")
-    return None
+    scalar = scalar_type(declared)
+    return _certain(scalar, "jagged") if scalar is not None else None
 
 
 def _certain(scalar: type, kind: typing.Literal["scalar", "jagged"]) -> ColumnType | None:

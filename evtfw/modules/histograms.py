@@ -66,8 +66,11 @@ class JetHistograms(Analyzer):
     mass = Accumulator["Hist[Any]"]("mass of jets", make=_mass, unit="GeV")
 
     def begin_job(self) -> None:
-        """Begin with nothing collected."""
-        self._collected: dict[str, list[NDArray[Any]]] = {name: [] for name in self.declared(Accumulator)}
+        """Begin with nothing collected; the histograms are made now, before events wait for it."""
+        names = self.declared(Accumulator)
+        self._collected: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
+        for name in names:
+            getattr(self, name)
         self._events = 0
 
     def values(self, event: Event) -> Iterator[tuple[str, NDArray[Any]]]:

@@ -150,19 +150,31 @@ class _Sums:
 class _StreamReplies:
     """Sums of one stream, which no other thread touches: no lock is needed."""
 
-    __slots__ = ("failed", "served", "waits")
+    __slots__ = ("failed", "replies", "served", "waits")
 
     def __init__(self) -> None:
         self.waits = array("q")
+        self.replies: list[tuple[Any, Any, int]] = []
         self.served: dict[int, _Sums] = {}
         self.failed: Counter[str] = Counter()
 
     def add(self, reply: Any, wait_ns: int) -> None:
+        """Only keep it: sums of many at once find their code in the processor's cache."""
+        self.waits.append(wait_ns)
         if isinstance(reply, BaseException):
             self.failed[type(reply).__name__] += 1
-            return
-        # The contract of backends is another room's: whatever has its attributes is understood.
-        provenance = getattr(reply, "provenance", None)
+        else:  # The contract of backends is another room's: whatever has its attributes is understood.
+            self.replies.append((getattr(reply, "provenance", None), getattr(reply, "times", None), wait_ns))
+
+    def reduce(self) -> array[int]:
+        """Add up what was kept, and return its waits."""
+        for provenance, times, wait_ns in self.replies:
+            self._add(provenance, times, wait_ns)
+        self.replies.clear()
+        waits, self.waits = self.waits, array("q")
+        return waits
+
+    def _add(self, provenance: Any, times: Any, wait_ns: int) -> None:
         sums = self.served.get(id(provenance))
         if sums is None:
             if len(self.served) >= _MOST_PROVENANCES:
@@ -172,7 +184,6 @@ class _StreamReplies:
             sums = self.served[id(provenance)] = _Sums(provenance)
         sums.replies += 1
         sums.wait_ns += wait_ns
-        times = getattr(reply, "times", None)
         if times is not None:
             sums.add_times(times, wait_ns)
 
@@ -205,15 +216,14 @@ class ReplyTally:
     def add(self, stream: int, wait_ns: int, reply: Any) -> None:
         """Count a request that ended with a reply or an exception."""
         replies = self._streams[stream]
-        replies.waits.append(wait_ns)
         replies.add(reply, wait_ns)
         if len(replies.waits) >= _BUFFERED_WAITS:
             self._reduce(replies)
 
     def _reduce(self, replies: _StreamReplies) -> None:
-        waits, replies.waits = replies.waits, array("q")
+        waits = np.array([replies.reduce()], dtype=np.int64)
         with self._lock:
-            self._waits.add(np.array([waits], dtype=np.int64))
+            self._waits.add(waits)
 
     def timing(self) -> ReplyTiming:
         """Return the sums; complete when no stream adds any more."""

@@ -1,6 +1,7 @@
 """The real command with the real client of Triton."""
 
 import contextlib
+import gc
 import json
 import os
 import queue
@@ -14,6 +15,7 @@ import psutil
 import pytest
 import tritonclient.grpc as triton
 
+from evtfw.cli.tuning import settle_collector, tune_grpc
 from tests.conftest import evtfw_command
 
 MOCK = "mock:rows?inputs=x:float32[?,1]&outputs=y:float32[?,1]"
@@ -205,3 +207,23 @@ def test_it_ends_if_its_parent_is_another(serve):
     assert psutil.Process(served.process.pid).is_running()
     orphan = serve("--model", f"rows={MOCK}", "--parent-pid", 1)
     assert orphan.process.wait(60) == 0
+
+
+def test_what_the_user_set_for_grpc_is_kept(monkeypatch):
+    monkeypatch.setenv("GRPC_EXPERIMENTS", "mine")
+    tune_grpc()
+    assert os.environ["GRPC_EXPERIMENTS"] == "mine"
+    monkeypatch.delenv("GRPC_EXPERIMENTS")
+    tune_grpc()
+    assert os.environ["GRPC_EXPERIMENTS"] == "-event_engine_listener"
+
+
+def test_the_collector_leaves_alone_what_is_there_at_the_start():
+    before = gc.get_threshold()
+    try:
+        settle_collector()
+        assert gc.get_freeze_count() > 10_000
+        assert gc.get_threshold() > before
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*before)

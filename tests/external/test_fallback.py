@@ -91,7 +91,7 @@ def test_who_cannot_be_reached_is_left_out_and_the_reason_recorded(context, said
     dead = Unreachable("mock:dead")
     backend = opened(context, dead, named("mock:b"), named("mock:c"))
     assert said == [
-        "cannot use mock:dead: connection refused",
+        "cannot use mock:dead: connection refused; tried again from time to time",
         "using mock:b, and if it fails mock:c",
     ]
     reply = submit(backend, rows(4)).reply

@@ -12,8 +12,6 @@ import sysconfig
 import time
 from pathlib import Path
 
-import grpc
-
 from evtfw import data
 from tests.peers.installing import (
     Unavailable,
@@ -41,12 +39,20 @@ parameters {{ key: "sha256" value: {{ string_value: "{sha256}" }} }}
 """
 ECHO = """
 backend: "python"
-max_batch_size: 0
+max_batch_size: {max_batch_size}
 input [{{ name: "x" data_type: {type} dims: [-1] }}]
 output [{{ name: "y" data_type: {type} dims: [-1] }}]
 instance_group [{{ count: {instances} kind: KIND_CPU }}]
 """
-ECHOES = {"echo": "TYPE_FP32", "echo_bytes": "TYPE_STRING", "echo_int64": "TYPE_INT64", "echo_fp16": "TYPE_FP16"}
+ECHOES = {
+    "echo": "TYPE_FP32",
+    "echo_bytes": "TYPE_STRING",
+    "echo_int64": "TYPE_INT64",
+    "echo_fp16": "TYPE_FP16",
+    "echo_batch": "TYPE_FP32",
+}
+ECHO_BATCH = ("dynamic_batching { }", 64)
+"""What only the model ``echo_batch`` has: Triton puts its requests together, up to so many."""
 
 
 def tritonserver_folder():
@@ -68,20 +74,30 @@ def _install(folder):
 
 @contextlib.contextmanager
 def real_tritonserver(
-    folder, *, models=("toptag", "echo"), delay_s=0.0, instances=1, max_batch_size=MAX_BATCH_SIZE, http=False, words=()
+    folder,
+    *,
+    models=("toptag", "echo"),
+    delay_s=0.0,
+    instances=1,
+    max_batch_size=MAX_BATCH_SIZE,
+    http=False,
+    words=(),
+    credentials=None,
 ):
     """Run a tritonserver with the models ``toptag`` and ``echo`` on loopback; skip the test where there is none.
 
     Args:
         folder: an empty one, for the model repository and the log.
-        models: which of ``toptag``, ``echo``, ``echo_bytes``, ``echo_int64``, ``echo_fp16`` it serves.
+        models: which of ``toptag``, ``echo``, ``echo_bytes``, ``echo_int64``, ``echo_fp16``,
+            ``echo_batch`` it serves.
         delay_s: how long each call of a model takes beyond its computing; see also `TritonServer.slow`.
         instances: how many calls of a model are computed at the same time.
         http: also listen on `TritonServer.http_address`.
         words: further options of tritonserver.
+        credentials: of gRPC, to see whether it is ready where ``words`` ask for TLS.
     """
     with skipped_if_unavailable():
-        server = TritonServer(tritonserver_folder(), Path(folder), http=http, words=words)
+        server = TritonServer(tritonserver_folder(), Path(folder), http=http, words=words, credentials=credentials)
         for name in models:
             server.add_model(name, instances=instances, max_batch_size=max_batch_size)
         server.slow(delay_s)
@@ -102,7 +118,7 @@ class TritonServer:
         log: path of what it writes.
     """
 
-    def __init__(self, installation, folder, *, http=False, words=()):
+    def __init__(self, installation, folder, *, http=False, words=(), credentials=None):
         self._installation = installation
         self._repository = folder / "repository"
         self._repository.mkdir(parents=True)
@@ -112,6 +128,7 @@ class TritonServer:
         self.http_address = f"127.0.0.1:{ports[1]}" if http else ""
         self._prefix = f"peer_of_evtfw_{os.getpid()}_{ports[0]}_"
         self._words = words
+        self._credentials = credentials
         self.process = None
 
     def add_model(self, name, *, instances=1, max_batch_size=MAX_BATCH_SIZE):
@@ -121,7 +138,8 @@ class TritonServer:
         shutil.copy(MODELS / "pace.py", version)
         shutil.copy(MODELS / ("echo.py" if name in ECHOES else f"{name}.py"), version / "model.py")
         if name in ECHOES:
-            config = ECHO.format(type=ECHOES[name], instances=instances)
+            batching, rows = ECHO_BATCH if name == "echo_batch" else ("", 0)
+            config = ECHO.format(type=ECHOES[name], instances=instances, max_batch_size=rows) + batching
         else:
             path = data.path("toptag.onnx")
             sha256 = data_sha256(path)
@@ -156,7 +174,7 @@ class TritonServer:
                 start_new_session=True,
             )
         try:
-            wait_until_connected(self.grpc_address, self.process, START_LIMIT_S)
+            wait_until_connected(self.grpc_address, self.process, START_LIMIT_S, self._credentials)
         except Unavailable as error:
             self.kill()
             raise Unavailable(f"tritonserver {error}: {self.log.read_text(errors='replace')[-1500:]}") from None
@@ -225,10 +243,15 @@ def free_ports(count):
         return [each.getsockname()[1] for each in sockets]
 
 
-def wait_until_connected(address, process, limit_s):
+def wait_until_connected(address, process, limit_s, credentials=None):
     """Wait until a gRPC server listens, which these peers do once their models are loaded. Raises Unavailable."""
+    import grpc  # not above: jobs in this process let evtfw choose how gRPC polls, which is done while importing it
+
     end_s = time.monotonic() + limit_s
-    with grpc.insecure_channel(address, options=[("grpc.max_reconnect_backoff_ms", 100)]) as channel:
+    options = [("grpc.max_reconnect_backoff_ms", 100)]
+    with (
+        grpc.secure_channel(address, credentials, options) if credentials else grpc.insecure_channel(address, options)
+    ) as channel:
         ready = grpc.channel_ready_future(channel)
         while time.monotonic() < end_s:
             with contextlib.suppress(grpc.FutureTimeoutError):

@@ -1,1 +1,5 @@
-"""Calls to gRPC services: one loop thread and shared channels per process, and the base class of such backends."""
+"""Calls to gRPC services: shared channels, one thread each that takes their replies, and the base class of backends."""
+
+from evtfw.external.grpc.polling import import_grpc
+
+import_grpc()

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import abc
-import asyncio
 import concurrent.futures
 import dataclasses
 import itertools
 import threading
 import uuid
 from collections.abc import Sequence
-from typing import Any, ClassVar, TypeAlias, TypeVar, cast
+from typing import Any, ClassVar, NamedTuple, TypeAlias, TypeVar, cast
 
 import numpy as np
-from grpc import aio
 from numpy.typing import NDArray
 
 from evtfw.core.clock import Clock
@@ -41,9 +39,10 @@ from evtfw.external.contract import (
 )
 from evtfw.external.delivery import deliver
 from evtfw.external.errors import AccessDenied, Overloaded
-from evtfw.external.grpc.bridge import Call, SharedChannel, bridge
+from evtfw.external.grpc.bridge import Call, GivenUp, SharedChannel, bridge
 from evtfw.external.grpc.options import GrpcOptions
 from evtfw.external.grpc.status import error_of
+from evtfw.external.grpc.transport import StatusError, in_callback
 from evtfw.external.urls import BackendUrl, OptionReader
 from evtfw.external.validate import Validator
 
@@ -61,8 +60,7 @@ _PREFIX = f"{uuid.uuid4().hex[:12]}-"
 _numbers = itertools.count(1)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Decoded:
+class Decoded(NamedTuple):
     """What a reply says beyond its arrays; a plain mapping of arrays will do where it says nothing.
 
     Args:
@@ -86,8 +84,8 @@ class Decoded:
 class GrpcBackend(Backend):
     """A model behind one gRPC server. Subclasses define `method`, `encode`, `decode` and `model` or `connect`.
 
-    All backends of a process share one connection per server and one thread that speaks gRPC. Requests and replies are
-    checked against the model's description; deadlines, cancellation, security and errors are taken care of.
+    All backends of a process share one connection per server, with one thread that takes its replies. Requests and
+    replies are checked against the model's description; deadlines, cancellation, security and errors are taken care of.
 
     Args:
         authority: host and port of the server.
@@ -142,7 +140,7 @@ class GrpcBackend(Backend):
 
     @abc.abstractmethod
     def decode(self, message: bytes, request: Request) -> Decoded | Tensors:
-        """Read the reply to a request. Arrays may be views into the message. Called in the thread that speaks gRPC.
+        """Read the reply to a request. Arrays may be views into the message. Called in the connection's thread.
 
         Raises:
             BadReply: it cannot be read, or belongs to another request.
@@ -177,6 +175,8 @@ class GrpcBackend(Backend):
         Raises:
             ExternalError: of the kind that the status means.
         """
+        if in_callback():
+            raise ExternalError(f"{self.url}: the thread that takes replies cannot wait for another one")
         limit_s = self.options.connect_timeout_s if timeout_s is None else timeout_s
         call = _Errand(self._connected(), method, self._joined(payload), timeout_s=limit_s, metadata=self._metadata)
         call.start()
@@ -211,7 +211,7 @@ class GrpcBackend(Backend):
         self._validator = None
         for exchange in list(self._in_flight):
             exchange.cancel()
-        if not bridge.is_loop_thread:
+        if not in_callback():
             with self._lock:
                 self._all_ended.wait_for(lambda: not self._in_flight, CLOSE_S)
         channel, self._channel = self._channel, None
@@ -308,9 +308,9 @@ class GrpcBackend(Backend):
 
     def _meaning(self, error: BaseException | None) -> ExternalError:
         """Return the framework's error for what gRPC raised."""
-        if isinstance(error, aio.AioRpcError):
+        if isinstance(error, StatusError):
             return _caused(error_of(error.code(), error.details(), self.url), error)
-        if isinstance(error, asyncio.CancelledError):
+        if isinstance(error, GivenUp):
             if self._validator is None:
                 return ExternalError(f"{self.url} was closed before it answered")
             return Cancelled(f"{self.url}: the request was given up")

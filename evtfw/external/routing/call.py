@@ -131,7 +131,6 @@ class Attempt(Completion):
     ) -> None:
         self._ended = [ended]  # list.pop is atomic: whoever gets the callback ends the attempt
         self._work: weakref.ref[Cancellable] | None = None
-        self.name = call.done.name
         self.deadline_ns = None if limit_ns == NEVER else limit_ns
         self.call = call
         self.server = server
@@ -142,6 +141,11 @@ class Attempt(Completion):
         self.is_probe = self.is_hedge = False
         self.reply: Any = None
         self.error: BaseException | None = None
+
+    @property
+    def name(self) -> str:
+        """See `Completion.name`."""
+        return self.call.done.name
 
     @property
     def reference(self) -> weakref.ref[Attempt]:

@@ -209,6 +209,8 @@ class Dispatcher:
         waiting = self._waiting
         while waiting:
             call = waiting[0][1]
+            if not call.is_over and now_ns >= call.deadline_ns:
+                self._expire(call, now_ns, actions)  # nobody could answer it in time, so nobody is blamed for that
             if call.is_over:
                 heapq.heappop(waiting)
                 continue
@@ -333,7 +335,7 @@ class Dispatcher:
             return
         now_ns = self._clock.now_ns()
         self._timer, self._alarm_ns = None, NEVER
-        for call in [call for call in self._calls if call.due_ns <= now_ns]:
+        for call in sorted((call for call in self._calls if call.due_ns <= now_ns), key=lambda call: call.order):
             if not call.is_over:
                 self._look_at(call, now_ns, actions)
         self._dispatch(now_ns, actions)

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+import random
 import threading
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
+from typing import Final
 
+from evtfw.core.clock import Timer
+from evtfw.core.errors import ExternalError
 from evtfw.core.resource import JobContext
 from evtfw.external.contract import Backend
+
+FIRST_S: Final = 2.0
+LONGEST_S: Final = 60.0
+_JITTER: Final = 0.25
 
 
 def open_all(backends: Sequence[Backend], context: JobContext) -> list[BaseException | None]:
@@ -62,3 +71,86 @@ class Helper:
         while (work := self._work.get()) is not None:
             work()
             del work
+
+
+class Reopener:
+    """Tries from time to time to open those that could not be reached at the start, one at a time, in the background.
+
+    The pauses double from 2 s to a minute, give or take a quarter. Backends are named by their place in ``backends``.
+
+    Args:
+        backends: all of the owner's.
+        context: the job's.
+        joined: called in the background when one is open, to use it; raises if it does not fit.
+        failed: called in the background with the error of each further try.
+        random_source: for the pauses.
+    """
+
+    def __init__(
+        self,
+        backends: Sequence[Backend],
+        context: JobContext,
+        joined: Callable[[int], object],
+        failed: Callable[[int, ExternalError], object],
+        random_source: random.Random,
+    ) -> None:
+        self._backends = backends
+        self._context = context
+        self._joined = joined
+        self._failed = failed
+        self._random = random_source
+        self._helper = Helper("evtfw-reopen")
+        self._lock = threading.Lock()
+        self._timers: dict[int, Timer] = {}
+        self._opening: set[int] = set()
+        self._is_closed = False
+
+    def later(self, number: int, failures: int = 0) -> None:
+        """Try one after a pause. The more failures, the longer."""
+        delay_s = min(LONGEST_S, FIRST_S * 2.0 ** min(failures, 10)) * self._random.uniform(1 - _JITTER, 1 + _JITTER)
+        with self._lock:
+            if not self._is_closed:
+                due = functools.partial(self._due, number, failures)
+                self._timers[number] = self._context.clock.call_later(delay_s, due)
+
+    def close(self) -> None:
+        """Try nothing any more, and close all backends; one that is being opened now is closed when that has ended."""
+        with self._lock:
+            self._is_closed = True
+            opening = set(self._opening)
+        for timer in self._timers.values():
+            timer.cancel()
+        self._helper.stop()
+        for number, backend in enumerate(self._backends):
+            if number not in opening:
+                backend.close()
+
+    def _due(self, number: int, failures: int) -> None:
+        with self._lock:
+            if not self._is_closed:
+                self._opening.add(number)
+                self._helper.run(functools.partial(self._try, number, failures))
+
+    def _try(self, number: int, failures: int) -> None:
+        """Run by the helper."""
+        backend = self._backends[number]
+        error = try_open(backend, self._context) or self._use(number)
+        with self._lock:
+            self._opening.discard(number)
+        if self._is_closed:
+            backend.close()
+        elif isinstance(error, ExternalError):
+            self._failed(number, error)
+            self.later(number, failures + 1)
+        elif error is not None:
+            self._context.say(f"{backend.url} is not used: {error}")
+
+    def _use(self, number: int) -> BaseException | None:
+        """Let the owner use it. Returns why it cannot, after closing it."""
+        try:
+            if not self._is_closed:
+                self._joined(number)
+        except Exception as error:
+            self._backends[number].close()
+            return error
+        return None

@@ -32,7 +32,7 @@ class RemoteBackend(Batcher):
     ) -> None:
         self.router = Router(clients, options=routing, url=url)
         self.batching = batching
-        super().__init__(self.router, **batching)
+        super().__init__(self.router, paced=True, **batching)
 
 
 def remote_backend(url: str, make_client: Callable[[str, BackendUrl, OptionReader], Backend]) -> RemoteBackend:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 import random
 from collections.abc import Sequence
-from typing import Final
 
-from evtfw.core.clock import Timer
 from evtfw.core.completion import Completion
 from evtfw.core.errors import ExternalError, ServerUnavailable
 from evtfw.core.resource import JobContext
@@ -15,12 +13,9 @@ from evtfw.external.alike import check_alike, differences, named
 from evtfw.external.contract import Backend, ModelDescription, Request, Tensors
 from evtfw.external.routing.breaker import State
 from evtfw.external.routing.dispatcher import Dispatcher
-from evtfw.external.routing.opening import Helper, open_all, try_open
+from evtfw.external.routing.opening import Reopener, open_all
 from evtfw.external.routing.options import RoutingOptions
 from evtfw.external.routing.server import Server, ServerStatistics
-
-REOPEN_FIRST_S: Final = 2.0
-REOPEN_LONGEST_S: Final = 60.0
 
 
 class Router(Backend):
@@ -59,9 +54,7 @@ class Router(Backend):
         self._servers: list[Server] = []
         self._dispatcher: Dispatcher | None = None
         self._model: ModelDescription | None = None
-        self._helper = Helper("evtfw-reopen")
-        self._timers: dict[int, Timer] = {}
-        self._opening: set[int] = set()
+        self._reopener: Reopener | None = None
 
     def open(self, context: JobContext) -> None:
         """Open all servers at the same time; see `Backend.open`."""
@@ -101,24 +94,23 @@ class Router(Backend):
             random_source=self._random,
             url=self.url,
         )
-        for server, error in zip(self._servers, outcomes, strict=True):
+        self._reopener = Reopener(self.backends, self._context, self._joined, self._failed_again, self._random)
+        for number, error in enumerate(outcomes):
             if error is not None:
-                self._open_later(server, 0)
+                self._reopener.later(number)
         missing = [f"cannot use {'; '.join(problems)}; tried again from time to time"] if problems else []
         return [*missing, *differences(opened)]
 
     def close(self) -> None:
         """See `Backend.close`."""
         dispatcher, self._dispatcher = self._dispatcher, None
-        for timer in list(self._timers.values()):
-            timer.cancel()
-        self._timers.clear()
+        reopener, self._reopener = self._reopener, None
         if dispatcher is not None:
             dispatcher.close()
-        self._helper.stop()
-        self._helper = Helper("evtfw-reopen")
-        for number, backend in enumerate(self.backends):
-            if number not in self._opening:  # else the helper closes it
+        if reopener is not None:
+            reopener.close()
+        else:
+            for backend in self.backends:
                 backend.close()
 
     def flush(self) -> None:
@@ -163,43 +155,17 @@ class Router(Backend):
 
     # Servers that could not be reached
 
-    def _open_later(self, server: Server, failures: int) -> None:
-        delay_s = min(REOPEN_LONGEST_S, REOPEN_FIRST_S * 2.0 ** min(failures, 10)) * self._random.uniform(0.75, 1.25)
-        helper = self._helper
-
-        def open_now() -> None:
-            self._opening.add(server.number)
-            helper.run(lambda: self._open_again(server, failures))
-
-        self._timers[server.number] = self._context.clock.call_later(delay_s, open_now)
-
-    def _open_again(self, server: Server, failures: int) -> None:
-        """Run by the helper."""
-        dispatcher = self._dispatcher
-        error = try_open(server.backend, self._context) if dispatcher is not None else None
-        if error is None and dispatcher is not None:
-            error = self._misfit(server.backend)
-        self._opening.discard(server.number)
-        if self._dispatcher is not dispatcher or dispatcher is None:
-            server.backend.close()
-        elif error is None:
-            dispatcher.joined(server)
-        elif isinstance(error, ExternalError):
-            server.breaker.reason = str(error)
-            self._open_later(server, failures + 1)
-        else:
-            self._context.say(f"{server.url} is not used: {error}")
-
-    def _misfit(self, backend: Backend) -> BaseException | None:
-        """Return why a server that can be reached now must not be used."""
-        try:
-            check_alike([next(s.backend for s in self._servers if s.breaker.state is not State.UNOPENED), backend])
-        except Exception as error:
-            backend.close()
-            return error
-        for line in differences([self._servers[0].backend, backend]) if self._servers[0].is_serving else ():
+    def _joined(self, number: int) -> None:
+        """One can be reached now. Raises ConfigurationError if it serves something else than the others."""
+        server, first = self._servers[number], self._servers[0]
+        check_alike([next(s.backend for s in self._servers if s.breaker.state is not State.UNOPENED), server.backend])
+        for line in differences([first.backend, server.backend]) if first.is_serving else ():
             self._context.say(line)
-        return None
+        if (dispatcher := self._dispatcher) is not None:
+            dispatcher.joined(server)
+
+    def _failed_again(self, number: int, error: ExternalError) -> None:
+        self._servers[number].breaker.reason = str(error)
 
 
 def _common(backends: Sequence[Backend]) -> ModelDescription:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,8 +40,7 @@ class OutputHead:
         return math.prod(self.shape)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class InferReply:
+class InferReply(NamedTuple):
     """A reply taken apart.
 
     Args:
@@ -122,7 +121,7 @@ class ReplyDecoder:
         for number, head in enumerate(heads):
             start, end = raw[number] if raw else (0, 0)
             if head.name == shared and start == end and not head.has_contents:
-                reply = dataclasses.replace(reply, shared=head)  # Triton leaves an empty place for it
+                reply = reply._replace(shared=head)  # Triton leaves an empty place for it
             elif head.has_contents or not raw:
                 typed = typed or _typed_contents(message)
                 reply.outputs[head.name] = _typed_array(head, typed[head.name])

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import threading
+
+import pytest
+
 from evtfw.core.errors import ServerUnavailable
 from evtfw.core.resource import JobContext
 from evtfw.external.contract import Backend, Provenance, Reply
@@ -59,6 +63,22 @@ class Server(Backend):
             self.clock.call_later(delay_s, work.end)
 
 
+class Late(Server):
+    """Cannot be reached the first times."""
+
+    def __init__(self, name, failures, error=ServerUnavailable, **options):
+        super().__init__(name, **options)
+        self.failures = failures
+        self.error = error
+        self.opened = 0
+
+    def open(self, context):
+        self.opened += 1
+        if self.opened <= self.failures:
+            raise self.error(f"refused {self.opened}" if self.opened > 1 else "refused")
+        super().open(context)
+
+
 class Work:
     def __init__(self, server, what, request, done):
         self.server, self.what, self.request, self.done = server, what, request, done
@@ -91,6 +111,16 @@ class Work:
 def failing(error=ServerUnavailable, *, until=1 << 60):
     """The first requests fail at once."""
     return lambda number: (error("gone"), 0.0) if number < until else None
+
+
+def wait_for(condition):
+    """The helper thread is about to do something."""
+    pause = threading.Event()
+    for _ in range(1000):
+        if condition():
+            return
+        pause.wait(0.01)
+    pytest.fail("it never happens")
 
 
 class Bench:

@@ -3,41 +3,9 @@ from __future__ import annotations
 import dataclasses
 import threading
 
-import pytest
-
-from evtfw.core.errors import ServerUnavailable
 from evtfw.external.contract import TensorSpec
 from tests.external.conftest import ROWS
-from tests.external.routing.bench import Bench, Server
-
-
-class Late(Server):
-    """Cannot be reached the first times."""
-
-    def __init__(self, name, failures, **options):
-        super().__init__(name, **options)
-        self.failures = failures
-        self.opened = 0
-        self.tried = threading.Semaphore(0)
-
-    def open(self, context):
-        self.opened += 1
-        try:
-            if self.opened <= self.failures:
-                raise ServerUnavailable("refused")
-            super().open(context)
-        finally:
-            self.tried.release()
-
-
-def wait_for(condition):
-    """The helper thread is about to do something."""
-    pause = threading.Event()
-    for _ in range(1000):
-        if condition():
-            return
-        pause.wait(0.01)
-    pytest.fail("it never happens")
+from tests.external.routing.bench import Bench, Late, Server, wait_for
 
 
 def test_who_could_not_be_reached_is_opened_in_the_background():

@@ -294,6 +294,16 @@ def test_a_request_that_was_sent_shortly_before_its_deadline_says_nothing_about_
     assert (bench.statistics()[0].ejections, bench.statistics()[0].state) == (0, "serving")
 
 
+def test_what_is_past_its_deadline_is_not_sent_when_a_place_gets_free_at_that_moment():
+    server = Server("a", delay_s=0.5)
+    bench = Bench(server, limit=1)
+    first, late = bench.submit(), bench.submit(timeout_s=0.5)
+    bench.wait(1)
+    assert first.reply
+    assert isinstance(late.error, DeadlineExceeded)
+    assert server.requests == bench.statistics()[0].requests == 1
+
+
 def test_a_time_limit_for_each_attempt_can_be_given():
     servers = Server("a", HANG), Server("b")
     bench = Bench(*servers, attempt_timeout_s=0.2)

@@ -73,8 +73,10 @@ def _read(learner: Mapping[str, Any]) -> Ensemble:
     if booster["name"] not in ("gbtree", "dart"):
         raise ConfigurationError(f"the XGBoost booster is '{booster['name']}', which has no trees; train a gbtree")
     model = booster["gbtree"]["model"] if booster["name"] == "dart" else booster["model"]
-    # Predictions of dropped trees are scaled; leaves are float32, and so is their product with the scale.
-    factors = np.asarray(booster.get("weight_drop", np.ones(len(model["trees"]))), np.float32)
+    # Predictions of dropped trees are scaled; leaves are float32, and so is their product with the scale. From version
+    # 3.4 on the scales stand beside the trees.
+    scales = booster.get("weight_drop") or model.get("weight_drop") or np.ones(len(model["trees"]))
+    factors = np.asarray(scales, np.float32)
     parameters = learner["learner_model_param"]
     scores = max(int(parameters["num_class"]), int(parameters.get("num_target", 1)), 1)
     trees: list[list[Tree]] = [[] for _ in range(scores)]

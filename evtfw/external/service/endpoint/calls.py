@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+import functools
+from collections.abc import Callable
 from typing import Any, TypeAlias
-
-import grpc
-import grpc.aio
 
 from evtfw.core.errors import BadRequest, DeadlineExceeded
 from evtfw.external.errors import AccessDenied, Overloaded
 from evtfw.external.service.endpoint.errors import NotImplementedHere, status_of
+from evtfw.external.service.endpoint.rpc import Call, Handler
+from evtfw.external.service.wire.limits import Limits
 
-Context: TypeAlias = Any
-"""A ``grpc.aio.ServicerContext``."""
-Behaviour: TypeAlias = Callable[[bytes, Context], Awaitable[bytes]]
+Behaviour: TypeAlias = Callable[[bytes, Call], bytes | None]
+"""Returns the reply to a message, or None if it will end the call later; errors that it raises end the call."""
 
 
 class Gate:
-    """Counts what goes on and refuses what is too much, at once. Only used in the loop's thread.
+    """Counts what goes on and refuses what is too much, at once. Only used in the server's thread.
 
     Args:
         limit: how much may go on.
@@ -42,66 +39,86 @@ class Gate:
         """End what `take` counted."""
         self.used -= amount
 
-    @contextlib.contextmanager
-    def enter(self, amount: int = 1) -> Iterator[None]:
-        """Count while inside. Raises Overloaded as `take`."""
-        self.take(amount)
-        try:
-            yield
-        finally:
-            self.give(amount)
 
+class Arrivals:
+    """Reads the messages of calls, with regard to the memory that those may take. Only used in the server's thread.
 
-def unary(behaviour: Behaviour, gate: Gate, receive_s: float) -> Any:
-    """Return gRPC's handler of a call with one message each way.
+    gRPC does not say how long a message is before all of it is there. So a few messages may take their time; while
+    there are so many, each further one must arrive soon. Then what half-sent messages hold is bounded by these few, and
+    by what the network brings in that time.
 
-    To gRPC it is a stream of messages in: so the call is counted before its message is read, and one whose message
-    does not come in time is ended. On the wire that is the same.
+    Args:
+        limits: how many may take their time, and how much of it.
     """
 
-    async def handle(_: AsyncIterator[bytes], context: Context) -> bytes:
+    def __init__(self, limits: Limits) -> None:
+        self._patient = limits.arriving
+        self._receive_s = limits.receive_s
+        self._crowded_s = min(limits.receive_s, limits.crowded_s)
+        self._reading: set[Call] = set()
+
+    def read(self, call: Call, then: Callable[[Call, bytes | None], object]) -> None:
+        """Give a call's message to ``then``, None if there is none; or end the call if it does not come in time."""
+        reading = self._reading
+        limit_s, late = (
+            (self._receive_s, self._late) if len(reading) < self._patient else (self._crowded_s, self._crowded)
+        )
+        reading.add(call)
+        call.at_end(functools.partial(reading.discard, call))
+
+        def arrived(message: bytes | None) -> None:
+            reading.discard(call)
+            then(call, message)
+
+        call.read(arrived, limit_s, functools.partial(late, call))
+
+    def _late(self, call: Call) -> None:
+        end_with(call, DeadlineExceeded(f"the request did not arrive within {self._receive_s:g} s"))
+
+    def _crowded(self, call: Call) -> None:
+        end_with(
+            call,
+            Overloaded(
+                f"the request did not arrive within {self._crowded_s:g} s, and {self._patient} others are on their way "
+                f"already; try again later or at another server"
+            ),
+        )
+
+
+def unary(behaviour: Behaviour, gate: Gate, arrivals: Arrivals) -> Handler:
+    """Return the handler of a call with one message each way; the call is counted before its message is read."""
+
+    def handle(call: Call) -> None:
         try:
-            with gate.enter():
-                return await behaviour(await receive(context, receive_s), context)
+            gate.take()
+        except Overloaded as error:
+            end_with(call, error)
+            return
+        call.at_end(gate.give)
+        arrivals.read(call, answer)
+
+    def answer(call: Call, message: bytes | None) -> None:
+        try:
+            if message is None:
+                raise BadRequest("the call has no message")
+            reply = behaviour(message, call)
         except Exception as error:
-            await end_with(context, error)
-            raise
+            end_with(call, error)
+        else:
+            if reply is not None:
+                call.finish(reply)
 
-    return grpc.stream_unary_rpc_method_handler(handle)
-
-
-async def receive(context: Context, receive_s: float) -> bytes:
-    """Return the message of a call.
-
-    Raises:
-        DeadlineExceeded: it did not come in time.
-        BadRequest: there is none.
-    """
-    try:
-        async with asyncio.timeout(receive_s):
-            message = await context.read()
-    except TimeoutError:
-        raise DeadlineExceeded(f"the request did not arrive within {receive_s:g} s") from None
-    if message is grpc.aio.EOF:
-        raise BadRequest("the call has no message")
-    return bytes(message)
+    return handle
 
 
-async def end_with(context: Context, error: Exception, model: Any = None) -> None:
+def end_with(call: Call, error: BaseException, model: Any = None) -> None:
     """End a call with the status of an error."""
-    if isinstance(error, grpc.aio.BaseError):  # ended already, or the server is: gRPC knows how to go on
-        raise error
-    code, message = status_of(error, model)
-    await context.abort(code, message)
+    call.fail(*status_of(error, model))
 
 
-def refusal(error: Exception) -> Any:
+def refusal(error: Exception) -> Handler:
     """Return a handler for calls that are refused whatever they say."""
-
-    async def handle(_: AsyncIterator[bytes], context: Context) -> None:
-        await end_with(context, error)
-
-    return grpc.stream_stream_rpc_method_handler(handle)
+    return functools.partial(end_with, error=error)
 
 
 UNAUTHENTICATED = refusal(AccessDenied("the call has no valid token: send the metadata 'authorization: Bearer TOKEN'"))

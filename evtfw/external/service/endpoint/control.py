@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -13,9 +13,10 @@ from evtfw import __version__
 from evtfw.core.errors import BadRequest
 from evtfw.external.contract import TensorSpec
 from evtfw.external.errors import ModelNotFound
-from evtfw.external.service.endpoint.calls import Behaviour, Context
+from evtfw.external.service.endpoint.calls import Behaviour, end_with
 from evtfw.external.service.endpoint.errors import NotImplementedHere, Refused
 from evtfw.external.service.endpoint.regions import Regions
+from evtfw.external.service.endpoint.rpc import Call
 from evtfw.external.service.statistics import Duration
 from evtfw.external.service.wire.datatypes import datatype_of
 from evtfw.external.service.wire.limits import Limits
@@ -69,8 +70,8 @@ class Control:
             "SystemSharedMemoryUnregister": (pb.SystemSharedMemoryUnregisterRequest, self._shared_memory_unregister),
         }
         changes = {
-            PREFIX + "RepositoryModelLoad": _behaviour(pb.RepositoryModelLoadRequest, self._load, in_thread=True),
-            PREFIX + "RepositoryModelUnload": _behaviour(pb.RepositoryModelUnloadRequest, self._unload, in_thread=True),
+            PREFIX + "RepositoryModelLoad": _in_thread(_behaviour(pb.RepositoryModelLoadRequest, self._load)),
+            PREFIX + "RepositoryModelUnload": _in_thread(_behaviour(pb.RepositoryModelUnloadRequest, self._unload)),
         }
         behaviours = {PREFIX + name: _behaviour(kind, answer) for name, (kind, answer) in answers.items()}
         return behaviours | changes | {PREFIX + name: _not_here(name) for name in _NOT_HERE}
@@ -164,23 +165,37 @@ class Control:
         return pb.SystemSharedMemoryUnregisterResponse()
 
 
-def _behaviour(kind: Any, answer: _Answer, *, in_thread: bool = False) -> Behaviour:
-    """Return what parses a request, answers it and writes the reply; in a thread if that takes its time."""
+def _behaviour(kind: Any, answer: _Answer) -> Behaviour:
+    """Return what parses a request, answers it and writes the reply."""
 
-    async def behave(message: bytes, _: Context) -> bytes:
+    def behave(message: bytes, _: Call) -> bytes:
         try:
             request = kind.FromString(message)
         except DecodeError:
             raise BadRequest(f"the message is no valid {kind.__name__}") from None
-        answered = await asyncio.to_thread(answer, request) if in_thread else answer(request)
-        reply: bytes = answered.SerializeToString()
+        reply: bytes = answer(request).SerializeToString()
         return reply
 
     return behave
 
 
+def _in_thread(behaviour: Behaviour) -> Behaviour:
+    """Return a behaviour that takes its time elsewhere and ends the call from there."""
+
+    def behave(message: bytes, call: Call) -> None:
+        try:
+            call.finish(behaviour(message, call))
+        except Exception as error:
+            end_with(call, error)
+
+    def begin(message: bytes, call: Call) -> None:
+        threading.Thread(target=behave, args=(message, call), name="evtfw-load", daemon=True).start()
+
+    return begin
+
+
 def _not_here(name: str) -> Behaviour:
-    async def behave(_: bytes, __: Context) -> bytes:
+    def behave(_: bytes, __: Call) -> bytes:
         raise NotImplementedHere(f"this service does not implement {name}")
 
     return behave

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from evtfw.external.errors import ModelNotFound
 from evtfw.external.protobuf_wire import number
-from evtfw.external.service.endpoint.calls import Behaviour, Context
+from evtfw.external.service.endpoint.calls import Behaviour
+from evtfw.external.service.endpoint.rpc import Call
 from evtfw.external.service.wire.protobuf import fields_of
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ _SERVING, _NOT_SERVING = 1, 2
 def health_behaviour(service: Service) -> Behaviour:
     """Return what answers whether a service is ready."""
 
-    async def check(message: bytes, _: Context) -> bytes:
+    def check(message: bytes, _: Call) -> bytes:
         asked = b""
         for field in fields_of(message, 0, len(message), at_most=8):
             if field.number == 1:

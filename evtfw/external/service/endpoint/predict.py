@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any, Final
 from google.protobuf.message import DecodeError
 
 from evtfw.core.errors import BadRequest
-from evtfw.external.contract import Tensors, TensorSpec
+from evtfw.external.contract import TensorSpec, Times
 from evtfw.external.protobuf_wire import LENGTH, text
-from evtfw.external.service.endpoint.calls import Behaviour, Context
+from evtfw.external.service.endpoint.calls import Behaviour
 from evtfw.external.service.endpoint.infer import Inference
+from evtfw.external.service.endpoint.rpc import Call
 from evtfw.external.service.wire.head import Head, OutputHead
 from evtfw.external.service.wire.limits import Limits
 from evtfw.external.service.wire.names import check_model, check_name, shown
 from evtfw.external.service.wire.protobuf import fields_of
+from evtfw.external.service.wire.reply import Output
 from evtfw.external.service.wire.request import InferRequest
 from evtfw.external.tfserving.datatypes import datatype_of
 from evtfw.external.tfserving.messages import (
@@ -28,6 +30,7 @@ from evtfw.external.tfserving.messages import (
 from evtfw.external.tfserving.tensors import read_tensor, write_tensor
 
 if TYPE_CHECKING:
+    from evtfw.external.service.model import HostedModel
     from evtfw.external.service.service import Service
 
 SIGNATURE: Final = "serving_default"
@@ -38,7 +41,7 @@ _KEY, _VALUE = 1, 2
 
 
 class Prediction:
-    """Answers TensorFlow Serving's calls. Only used in the loop's thread.
+    """Answers TensorFlow Serving's calls. Only used in the server's thread.
 
     Args:
         service: has the models.
@@ -55,11 +58,8 @@ class Prediction:
         """Return what answers each method, by its full name."""
         return {f"{SERVICE}/Predict": self._predict, f"{SERVICE}/GetModelMetadata": self._metadata}
 
-    async def _predict(self, message: bytes, context: Context) -> bytes:
-        request = self._read(message)
-        return await self._inference.finish(
-            self._inference.submit(request, context.time_remaining()), write=_write_reply
-        )
+    def _predict(self, message: bytes, call: Call) -> None:
+        self._inference.answer_read(self._read(message), call, _write_reply)
 
     def _read(self, message: bytes) -> InferRequest:
         limits = self._limits
@@ -105,7 +105,7 @@ class Prediction:
             raise BadRequest(f"input {shown(key)}: {str(error)[:300]}") from None
         inputs[key] = array
 
-    async def _metadata(self, message: bytes, _: Context) -> bytes:
+    def _metadata(self, message: bytes, _: Call) -> bytes:
         request = _parsed(GetModelMetadataRequest, message)
         name, version = _model_of(request.model_spec)
         check_model(name, version, self._limits)
@@ -165,11 +165,11 @@ def _describe(info: Any, spec: TensorSpec) -> None:
     info.tensor_shape.unknown_rank = False
 
 
-def _write_reply(name: str, version: str, outputs: Tensors) -> bytes:
+def _write_reply(model: HostedModel, _: InferRequest, outputs: list[Output], __: Times) -> bytes:
     """Return a PredictResponse."""
     pieces: list[bytes] = []
-    for output, array in outputs.items():
+    for output, array, _shared in outputs:
         tensor = b"".join([bytes(piece) for piece in write_tensor(array)])
         pieces.append(text(_OUTPUTS, text(_KEY, output.encode()) + text(_VALUE, tensor)))
-    pieces.append(text(_REPLY_SPEC, _spec_of(name, version).SerializeToString()))
+    pieces.append(text(_REPLY_SPEC, _spec_of(model.name, model.version).SerializeToString()))
     return b"".join(pieces)

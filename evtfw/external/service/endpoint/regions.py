@@ -68,7 +68,7 @@ class Region:
 
 
 class Regions:
-    """The registered regions, by name. Only used in the loop's thread.
+    """The registered regions, by name. Only used in the server's thread.
 
     Args:
         limits: how many there may be, and how long names are.

@@ -25,6 +25,8 @@ class Limits:
         stream_depth: requests of one stream at the same time; the next is read when one of them was answered.
         in_flight_bytes: messages that wait or are computed, together; further ones are refused as overload.
         receive_s: time for a message to arrive once its call began.
+        arriving: messages that may take that time, at once; each may hold the memory of the largest.
+        crowded_s: time for further ones to arrive.
         connections: open connections; further ones are closed at once.
         connection_streams: calls of one connection at the same time; HTTP/2 makes further ones wait at the client.
         idle_s: connections without a call for so long are closed.
@@ -47,6 +49,8 @@ class Limits:
     stream_depth: int = 64
     in_flight_bytes: int = 1 << 30
     receive_s: float = 30.0
+    arriving: int = 16
+    crowded_s: float = 2.0
     connections: int = 4096
     connection_streams: int = 256
     idle_s: float = 600.0

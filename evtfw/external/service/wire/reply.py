@@ -18,19 +18,36 @@ Output: TypeAlias = tuple[str, NDArray[Any], SharedRange | None]
 """Name and array, and where it was written if not into the reply."""
 
 _MODEL, _VERSION, _ID, _PARAMETERS, _OUTPUTS, _RAW = 1, 2, 3, 4, 5, 6
-_QUEUE: Final = text(1, b"queue_us")
-_COMPUTE: Final = text(1, b"compute_us")
-_HELD: Final = text(1, b"held_us")
-_LATE: Final = text(1, b"late_us")
-_DEVICE: Final = text(1, b"device_ns")
-_DEVICE_QUEUE: Final = text(1, b"device_queue_ns")
 _FINAL: Final = text(_PARAMETERS, text(1, b"triton_final_response") + text(2, number(1, 1)))
 _KNOWN_HEADS: Final = 256
 _SMALL: Final = 1 << 14
+_LONGEST: Final = 10
+
+
+class _Number:
+    """A parameter with a whole number; all that stands before its digits is encoded once for each number of these."""
+
+    __slots__ = ("_before",)
+
+    def __init__(self, name: str) -> None:
+        key = text(1, name)
+        tag = number(2, 0)[:1]
+        self._before = []
+        for digits in range(_LONGEST + 1):
+            value = prefix(2, 1 + digits) + tag
+            self._before.append(prefix(_PARAMETERS, len(key) + len(value) + digits) + key + value)
+
+    def __call__(self, value: int) -> bytes:
+        digits = varint(max(0, value))
+        return self._before[len(digits)] + digits
+
+
+_QUEUE, _COMPUTE, _HELD, _LATE = map(_Number, ("queue_us", "compute_us", "held_us", "late_us"))
+_DEVICE, _DEVICE_QUEUE = map(_Number, ("device_ns", "device_queue_ns"))
 
 
 class ReplyWriter:
-    """Writes the replies of one model. Not to be shared between threads.
+    """Writes the replies of one model; from any thread.
 
     Args:
         model, version: as served.
@@ -49,11 +66,11 @@ class ReplyWriter:
         pieces: list[bytes | memoryview] = [self._head_of(outputs)]
         if request_id:
             pieces.append(text(_ID, request_id))
-        pieces.append(_microseconds(_QUEUE, times.queue_ns))
-        pieces.append(_microseconds(_COMPUTE, times.compute_ns))
+        pieces.append(_QUEUE(times.queue_ns // 1000))
+        pieces.append(_COMPUTE(times.compute_ns // 1000))
         if times.device_ns:
-            pieces += (_microseconds(_HELD, times.held_ns), _microseconds(_LATE, times.late_ns))
-            pieces += (_integer(_DEVICE, times.device_ns), _integer(_DEVICE_QUEUE, times.device_queue_ns))
+            pieces += (_HELD(times.held_ns // 1000), _LATE(times.late_ns // 1000))
+            pieces += (_DEVICE(times.device_ns), _DEVICE_QUEUE(times.device_queue_ns))
         if is_final:
             pieces.append(_FINAL)
         for _, array, shared in outputs:
@@ -92,14 +109,6 @@ def _output_head(name: str, array: NDArray[Any], shared: SharedRange | None) -> 
 
 def _parameter(number: int, name: bytes, value: bytes) -> bytes:
     return text(number, text(1, name) + text(2, value))
-
-
-def _microseconds(key: bytes, time_ns: int) -> bytes:
-    return _integer(key, time_ns // 1000)
-
-
-def _integer(key: bytes, value: int) -> bytes:
-    return text(_PARAMETERS, key + text(2, number(2, max(0, value))))
 
 
 def content_of(array: NDArray[Any]) -> bytes | memoryview:

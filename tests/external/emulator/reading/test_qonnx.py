@@ -83,6 +83,7 @@ def test_a_cnn_with_quantised_normalisation(tmp_path):
     check(g, [g.node("MatMul", x, quant(g, g.weights(16, 3), 0.125, 4), output="y")], tmp_path, rows=40)
 
 
+@pytest.mark.filterwarnings("ignore:numpy.fix is deprecated")  # that is qonnx's
 @pytest.mark.parametrize("mode", ["ROUND", "HALF_EVEN", "FLOOR", "DOWN", "HALF_UP", "HALF_DOWN"])
 @pytest.mark.parametrize("signed", [0, 1])
 @pytest.mark.parametrize("op", ["Quant", "IntQuant"])

@@ -108,6 +108,7 @@ def margins(booster, rows):
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.filterwarnings("ignore:.*is deprecated")  # dart, as a booster of its own
 @few
 @hypothesis.given(
     seed=seeds, depth=depths, count=counts, booster=st.sampled_from(["gbtree", "dart"]), parallel=st.integers(1, 2)

@@ -60,6 +60,7 @@ def test_categories_of_xgboost():
     refused(xgboost.train({"nthread": 1, "max_cat_to_onehot": 1}, data, 2), "enable_categorical")
 
 
+@pytest.mark.filterwarnings("ignore:.*is deprecated")
 def test_linear_booster_of_xgboost():
     rows, target = models.sample(60)
     settings = {"booster": "gblinear", "updater": "coord_descent", "nthread": 1}

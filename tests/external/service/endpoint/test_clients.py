@@ -12,7 +12,14 @@ import tritonclient.grpc as triton
 import tritonclient.grpc.aio
 from tritonclient.utils import InferenceServerException
 
-from tests.external.service.endpoint.conftest import LIMIT_S, client_of, serving, tensor, values
+from tests.external.service.endpoint.conftest import (
+    LIMIT_S,
+    client_of,
+    serving,
+    tensor,
+    unpacks_within_limits,
+    values,
+)
 
 
 def test_health_and_metadata(client):
@@ -161,6 +168,7 @@ def test_unknown_methods_and_health_protocol(endpoint):
             assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
+@unpacks_within_limits
 def test_compressed_messages(client):
     result = client.infer("rows", [tensor(values())], compression_algorithm="gzip")
     np.testing.assert_array_equal(result.as_numpy("y"), 2 * values())

@@ -194,7 +194,7 @@ def test_large_messages_are_refused():
             INFER,
         ).future(bytes(1 << 20), compression=grpc.Compression.Gzip)
         assert len(gzip.compress(bytes(1 << 20))) < 10_000
-        assert code_of(bomb) in ("RESOURCE_EXHAUSTED", "INTERNAL", "INVALID_ARGUMENT")
+        assert code_of(bomb) in ("RESOURCE_EXHAUSTED", "UNIMPLEMENTED")  # an old gRPC takes nothing compressed
         assert pb.ServerLiveResponse.FromString(channel.unary_unary(LIVE)(b"", timeout=LIMIT_S)).live
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import ipaddress
-
 import grpc
 import numpy as np
 import pytest
@@ -15,46 +12,16 @@ from evtfw.core.resource import JobContext
 from evtfw.external.contract import Backend
 from evtfw.external.service.endpoint import Security
 from evtfw.external.service.endpoint.security import check_address
+from tests.external.certificates import make_certificates
 from tests.external.conftest import submit
 from tests.external.service.endpoint.conftest import LIMIT_S, client_of, serving, tensor, values
 
-x509 = pytest.importorskip("cryptography.x509", reason="certificates are made with cryptography")
 METHODS = ("ServerLive", "ModelInfer", "ModelStreamInfer", "NoSuchMethod", "SystemSharedMemoryRegister")
-
-
-def make_pair(folder, name, signer=None):
-    """Write NAME.pem and NAME.key, signed by another pair or by itself; returns what signs others."""
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, name)])
-    issuer, signing_key = signer or (subject, key)
-    now = dt.datetime.now(dt.UTC)
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    certificate = (
-        x509.CertificateBuilder(issuer, subject, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=signer is None, path_length=None), critical=True)
-        .sign(signing_key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    (folder / f"{name}.pem").write_bytes(certificate.public_bytes(pem))
-    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    (folder / f"{name}.key").write_bytes(private)
-    return subject, key
 
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("keys")
-    authority = make_pair(folder, "authority")
-    make_pair(folder, "server", authority)
-    make_pair(folder, "client", authority)
-    make_pair(folder, "stranger")
-    return folder
+    return make_certificates(tmp_path_factory.mktemp("keys"))
 
 
 def code_of(endpoint, method, metadata):
