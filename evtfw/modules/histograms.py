@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from evtfw.core.declare import Accumulator, Input, Parameter
 from evtfw.core.event import Event
-from evtfw.core.module import Analyzer
+from evtfw.core.module import SHARED, Analyzer
 from evtfw.modules.jets import Jets
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ def _histogram(name: str, label: str, bins: int, low: float, high: float) -> His
 class JetHistograms(Analyzer):
     """Histograms of transverse momentum, pseudorapidity and mass of jets."""
 
+    concurrency = SHARED
+
     bins = Parameter[int]("bins of each histogram", default=50, ge=1)
     pt_max_gev = Parameter[float]("upper edge for transverse momenta", default=1000.0, unit="GeV", gt=0)
     abs_eta_max = Parameter[float]("edges for pseudorapidities", default=2.5, gt=0)
@@ -68,13 +71,13 @@ class JetHistograms(Analyzer):
     def begin_job(self) -> None:
         """Begin with nothing collected; the histograms are made now, before events wait for it."""
         names = self.declared(Accumulator)
+        self._filling = threading.Lock()
         self._collected: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
         for name in names:
             getattr(self, name)
-        self._events = 0
 
     def values(self, event: Event) -> Iterator[tuple[str, NDArray[Any]]]:
-        """Yield what to fill, by the accumulator's name; for subclasses with further histograms."""
+        """Yield what to fill, by the accumulator's name; for subclasses with further histograms. Thread-safe."""
         jets = event[self.jets]
         yield "pt", jets.pt_gev
         yield "eta", jets.eta
@@ -84,8 +87,7 @@ class JetHistograms(Analyzer):
         """Collect the values; they are filled for many events at once."""
         for name, values in self.values(event):
             self._collected[name].append(values)
-        self._events += 1
-        if self._events == EVENTS_PER_FILL:
+        if len(self._collected["pt"]) >= EVENTS_PER_FILL:
             self._fill()
 
     def end_stream(self, stream: int) -> None:
@@ -93,11 +95,12 @@ class JetHistograms(Analyzer):
         self._fill()
 
     def _fill(self) -> None:
-        for name, arrays in self._collected.items():
-            if arrays:
-                getattr(self, name).fill(np.concatenate(arrays))
-                arrays.clear()
-        self._events = 0
+        with self._filling:
+            for name, arrays in self._collected.items():
+                values = arrays[:]
+                del arrays[: len(values)]  # other threads may have appended some meanwhile
+                if values:
+                    getattr(self, name).fill(np.concatenate(values))
 
 
 class TopTagHistograms(JetHistograms):

@@ -8,6 +8,8 @@ contrib's soft drop takes 500 µs per jet through that interface, so `evtfw.modu
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -63,12 +65,7 @@ class Reclustering:
     """
 
     def __init__(self, algorithm: str = "cambridge") -> None:
-        import fastjet
-        from fastjet import _ext, _swig
-
-        _swig.ClusterSequence.set_fastjet_banner_stream(None)
-        self._cluster = _ext.interfacemulti
-        self._definition = fastjet.JetDefinition(getattr(fastjet, f"{algorithm}_algorithm"), _NO_LIMIT)
+        self._cluster, self._definition = _fastjet(algorithm)
 
     def sequences(self, constituents: Constituents) -> Any:
         """Return FastJet's cluster sequences, one per jet, as its array interface has them."""
@@ -82,6 +79,16 @@ class Reclustering:
         order, steps = sequences.to_numpy_unique_history_order()
         parents, roots = _parents(order, np.diff(steps), np.diff(constituents.offsets), offsets)
         return Trees(px, py, pz, energy, parents, roots, offsets)
+
+
+@functools.cache
+def _fastjet(algorithm: str) -> tuple[Callable[..., Any], Any]:
+    """FastJet's function for several jets, and the definition, which takes a millisecond and serves all instances."""
+    import fastjet
+    from fastjet import _ext, _swig
+
+    _swig.ClusterSequence.set_fastjet_banner_stream(None)
+    return _ext.interfacemulti, fastjet.JetDefinition(getattr(fastjet, f"{algorithm}_algorithm"), _NO_LIMIT)
 
 
 def four_momenta(constituents: Constituents) -> tuple[NDArray[np.float64], ...]:
