@@ -128,7 +128,13 @@ class Control:
         return pb.RepositoryIndexResponse(models=states)
 
     def _load(self, request: Any) -> Any:
-        self._changeable(request.model_name, "load")(request.model_name)
+        load = self._changeable(request.model_name, "load")
+        if request.parameters:
+            raise BadRequest(
+                f"parameters {', '.join(sorted(request.parameters))}: this service loads models as the repository has "
+                "them; change the files there, and load without parameters"
+            )
+        load(request.model_name)
         return pb.RepositoryModelLoadResponse()
 
     def _unload(self, request: Any) -> Any:

@@ -36,6 +36,7 @@ _FOREVER_S: Final = 1e12
 _LOOK_EVERY_S: Final = 0.2
 _ASKED_AHEAD: Final = 16
 _STOP_S: Final = 10.0
+_LARGEST_PORT: Final = 65_535
 
 Metadata: TypeAlias = Iterable[tuple[str, str | bytes]]
 
@@ -160,6 +161,9 @@ class RpcServer:
             ConfigurationError: the address cannot be listened on, or the credentials cannot be used.
         """
         secrets = () if credentials is None else (credentials._credentials,)
+        number = address.rpartition(":")[2]
+        if number.isdigit() and int(number) > _LARGEST_PORT:  # gRPC would take the rest of a division
+            raise ConfigurationError(f"cannot listen on '{address}': ports end at {_LARGEST_PORT}")
         try:
             port: int = self._core.add_http2_port(address.encode(), *secrets)
         except RuntimeError:

@@ -84,6 +84,15 @@ def test_a_model_is_there_from_loading_to_unloading():
         assert refusal(client.load_model, "cols")[0] == "NOT_FOUND"
 
 
+def test_a_model_is_loaded_as_the_repository_has_it():
+    loader = Loader()
+    with serving(loader) as endpoint, client_of(endpoint) as client:
+        code, says = refusal(lambda: client.load_model("rows", config='{"max_batch_size": 1}'))
+        assert code == "INVALID_ARGUMENT"
+        assert "parameters config" in says
+    assert loader.version == 0
+
+
 def test_loading_again_takes_the_new_version_and_finishes_what_the_old_one_has():
     old = ByHand()
     with serving(Loader(old)) as endpoint, client_of(endpoint) as client, ThreadPoolExecutor() as pool:

@@ -181,6 +181,7 @@ def test_a_handler_that_raises_does_not_end_the_server():
                 channel.unary_unary("/a/B")(b"x", timeout=LIMIT_S)
 
 
-def test_an_address_that_cannot_be_listened_on():
-    with pytest.raises(ConfigurationError, match="cannot listen on 'nowhere'"):
-        RpcServer([], lambda method, metadata: None).listen("nowhere", None)
+@pytest.mark.parametrize("address", ["nowhere", "127.0.0.1:99999"])
+def test_an_address_that_cannot_be_listened_on(address):
+    with pytest.raises(ConfigurationError, match=f"cannot listen on '{address}'"):
+        RpcServer([], lambda method, metadata: None).listen(address, None)
