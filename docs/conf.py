@@ -38,7 +38,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"((.*\.)?T|_\w+|.*\._\w+(\..*)?)"),
     (
         r"py:.*",
-        r"(.*\.)?(NDArray|Any|Self|Behaviour|ClassVar|Hist|Literal|Path|Console|Token|array|State|Step|Task)(\[.*\])?",
+        r"(.*\.)?(NDArray|Any|Self|Behaviour|ClassVar|Hist|Literal|Path|Console|Token|array|State|Step|Task|Write)(\[.*\])?",
     ),
 ]
 
