@@ -19,8 +19,8 @@ TICK_S = 0.001
 """Of the simulated service: replies come up to so much later, in groups."""
 THREADS = 2
 STREAMS = round(1.5 * THREADS * (1 + LATENCY_S / WORK_S))
-EVENTS = 20_000
-ROUNDS = 5
+EVENTS = 6000
+ROUNDS = 9
 TARGET = 0.97
 
 
