@@ -35,23 +35,21 @@ class PreparedEvent:
 
     Attributes:
         bits: decisions of the filters so far.
-        done: indices of the nodes that ran, up to and with the one that failed.
-        failed: index of the node that failed, or -1; nothing runs after it.
+        done: indices of the nodes that ran; the last one failed if there is an error, and nothing runs after it.
         error: what it raised.
     """
 
-    __slots__ = ("bits", "done", "error", "event", "failed")
+    __slots__ = ("bits", "done", "error", "event")
 
     def __init__(self, event: Event) -> None:
         self.event = event
         self.bits = 0
         self.done: list[int] = []
-        self.failed = -1
         self.error: BaseException | None = None
 
     def fail(self, node: int, error: BaseException) -> None:
         """The node raised for this event."""
-        self.failed, self.error = node, error
+        self.error = error
         self.done.append(node)
 
 

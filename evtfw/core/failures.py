@@ -120,7 +120,7 @@ class StreamFailures:
     def fail_ahead(self, prepared: PreparedEvent, error: BaseException) -> None:
         """A module failed ahead of the stream: note it, and take the rest of what runs ahead carefully."""
         self.done_ahead = prepared.done
-        self._fail_node(prepared.failed, error)
+        self._fail_node(prepared.done[-1], error)
         for index in self.plan.ahead:
             if self.plan.segments[index].is_open(self.bits):
                 self.run_carefully(index, 0)

@@ -44,7 +44,7 @@ class Preparation:
         prepared = [PreparedEvent(event) for event in self._events(block)]
         for index in self.plan.ahead:
             segment = self.plan.segments[index]
-            chosen = [p for p in prepared if p.failed < 0 and segment.is_open(p.bits)]
+            chosen = [p for p in prepared if p.error is None and segment.is_open(p.bits)]
             if chosen:
                 self._run_segment(index, chosen)
         return prepared
@@ -83,7 +83,7 @@ class Preparation:
 def _still_sound(chosen: list[PreparedEvent], node: int) -> list[PreparedEvent]:
     sound = []
     for prepared in chosen:
-        if prepared.failed < 0:
+        if prepared.error is None:
             prepared.done.append(node)
             sound.append(prepared)
     return sound

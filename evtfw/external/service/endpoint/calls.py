@@ -85,17 +85,23 @@ class Arrivals:
         )
 
 
+def is_admitted(call: Call, gate: Gate) -> bool:
+    """Whether there is room for the call, which then holds its place to its end; it is refused otherwise."""
+    try:
+        gate.take()
+    except Overloaded as error:
+        end_with(call, error)
+        return False
+    call.at_end(gate.give)
+    return True
+
+
 def unary(behaviour: Behaviour, gate: Gate, arrivals: Arrivals) -> Handler:
     """Return the handler of a call with one message each way; the call is counted before its message is read."""
 
     def handle(call: Call) -> None:
-        try:
-            gate.take()
-        except Overloaded as error:
-            end_with(call, error)
-            return
-        call.at_end(gate.give)
-        arrivals.read(call, answer)
+        if is_admitted(call, gate):
+            arrivals.read(call, answer)
 
     def answer(call: Call, message: bytes | None) -> None:
         try:

@@ -7,9 +7,8 @@ import threading
 from collections import deque
 
 from evtfw.core.errors import EvtfwError
-from evtfw.external.errors import Overloaded
 from evtfw.external.protobuf_wire import text
-from evtfw.external.service.endpoint.calls import Gate, end_with
+from evtfw.external.service.endpoint.calls import Gate, end_with, is_admitted
 from evtfw.external.service.endpoint.errors import Refused, status_of
 from evtfw.external.service.endpoint.infer import Inference, Work
 from evtfw.external.service.endpoint.rpc import Call, Handler
@@ -24,13 +23,8 @@ def stream_handler(inference: Inference, limits: Limits) -> Handler:
     gate = Gate(limits.streams, "streams")
 
     def handle(call: Call) -> None:
-        try:
-            gate.take()
-        except Overloaded as error:
-            end_with(call, error)
-            return
-        call.at_end(gate.give)
-        _Stream(inference, limits, call).start()
+        if is_admitted(call, gate):
+            _Stream(inference, limits, call).start()
 
     return handle
 
