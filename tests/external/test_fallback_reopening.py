@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
 
 import numpy as np
 import pytest
@@ -16,7 +15,7 @@ from evtfw.external.fallback import FallbackBackend, fallback
 from evtfw.external.mock import MockBackend
 from evtfw.testing import VirtualClock
 from tests.external.conftest import ROWS, rows, submit
-from tests.external.routing.bench import Late, Server, wait_for
+from tests.external.routing.bench import HeldWhileOpening, Late, Server, wait_for
 from tests.external.service.endpoint.conftest import serving
 from tests.peers.tritonserver import free_ports
 
@@ -132,23 +131,14 @@ def test_after_closing_nothing_is_opened_any_more(opened, clock):
 
 
 def test_one_that_is_opened_during_the_end_is_closed(opened, clock):
-    entered, go_on = threading.Event(), threading.Event()
-
-    class Slow(Late):
-        def open(self, context):
-            if self.opened:
-                entered.set()
-                assert go_on.wait(30)
-            super().open(context)
-
-    late = Slow("a", failures=1)
+    late = HeldWhileOpening("a")
     backend = opened(late, Server("b"))
     assert clock.advance()
-    assert entered.wait(30)
+    assert late.entered.wait(30)
     closed = late.closed
     backend.close()
     assert late.closed == closed
-    go_on.set()
+    late.go_on.set()
     wait_for(lambda: late.closed == closed + 1)
     assert "not open" in str(submit(backend, rows(1)).error)
 

@@ -79,6 +79,20 @@ class Late(Server):
         super().open(context)
 
 
+class HeldWhileOpening(Late):
+    """Cannot be reached the first time; later openings begin, and go on when the test says so."""
+
+    def __init__(self, name):
+        super().__init__(name, failures=1)
+        self.entered, self.go_on = threading.Event(), threading.Event()
+
+    def open(self, context):
+        if self.opened:
+            self.entered.set()
+            assert self.go_on.wait(30)
+        super().open(context)
+
+
 class Work:
     def __init__(self, server, what, request, done):
         self.server, self.what, self.request, self.done = server, what, request, done

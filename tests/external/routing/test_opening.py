@@ -1,11 +1,10 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
 
 from evtfw.external.contract import TensorSpec
 from tests.external.conftest import ROWS
-from tests.external.routing.bench import Bench, Late, Server, wait_for
+from tests.external.routing.bench import Bench, HeldWhileOpening, Late, Server, wait_for
 
 
 def test_who_could_not_be_reached_is_opened_in_the_background():
@@ -43,20 +42,11 @@ def test_after_closing_nothing_is_opened_any_more():
 
 
 def test_a_server_that_is_opened_during_the_end_is_closed():
-    entered, go_on = threading.Event(), threading.Event()
-
-    class Slow(Late):
-        def open(self, context):
-            if self.opened:
-                entered.set()
-                assert go_on.wait(30)
-            super().open(context)
-
-    late = Slow("a", failures=1)
+    late = HeldWhileOpening("a")
     bench = Bench(late, Server("b"))
     bench.wait(20)
-    assert entered.wait(30)
+    assert late.entered.wait(30)
     closed = late.closed
     bench.router.close()
-    go_on.set()
+    late.go_on.set()
     wait_for(lambda: late.closed == closed + 1)
